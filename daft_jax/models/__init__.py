@@ -1,0 +1,85 @@
+"""Models by name: every one returns logits and a dict of features.
+
+  from daft_jax import models
+
+  model = models.create_model('resnet14_cifar', num_classes=10)
+  variables = models.init_variables(model, image_size=24, seed=0)
+
+A family is one file with a table `MODELS` (name -> constructor that takes
+`num_classes` and `dtype`) and one entry of `FAMILIES` below.
+"""
+
+import difflib
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from daft_jax.models import resnet
+
+PyTree = Any
+
+FAMILIES = (resnet,)
+DTYPES = ('float32', 'bfloat16')
+
+_MODELS = {
+  name: build for family in FAMILIES for name, build in family.MODELS.items()
+}
+
+
+def create_model(
+  name: str, num_classes: int, *, dtype: str = 'float32'
+) -> nn.Module:
+  """Builds a model: `logits, features = model.apply(variables, images)`.
+
+  Args:
+    name: one of `list_models()`.
+    num_classes: outputs of the head, `params/head/{kernel,bias}`.
+    dtype: of the computation, 'float32' or 'bfloat16'. Parameters, statistics,
+      logits and features['pre_logits'] are float32 in both.
+
+  Returns:
+    A hashable linen module; equal arguments give equal modules, so a jitted
+    function with the model as a static argument compiles once.
+
+  Raises:
+    ValueError: no such model or dtype, or no classes.
+
+  Example:
+    >>> create_model('resnet20_cifar', num_classes=10).stage_sizes
+    (3, 3, 3)
+  """
+  if name not in _MODELS:
+    near = difflib.get_close_matches(name, _MODELS, n=1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    known = ', '.join(list_models())
+    raise ValueError(f'no model named {name!r}.{hint} Models: {known}')
+  if dtype not in DTYPES:
+    raise ValueError(f'dtype is {dtype!r}: say one of {", ".join(DTYPES)}')
+  if num_classes < 1:
+    raise ValueError(f'num_classes is {num_classes}: a model needs 1 or more')
+  return _MODELS[name](num_classes=num_classes, dtype=dtype)
+
+
+def list_models() -> list[str]:
+  """Names for `create_model`, family by family, small to large."""
+  return list(_MODELS)
+
+
+def init_variables(model: nn.Module, image_size: int, seed: int) -> PyTree:
+  """Random variables, {'params': ..., 'batch_stats': ...}, float32 leaves.
+
+  Args:
+    model: from `create_model`, or any linen module that takes [B, H, W, 3].
+    image_size: height and width of the images it will see.
+    seed: equal seeds give equal variables.
+  """
+  return _init(model, image_size, jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(model: nn.Module, image_size: int, rng: jax.Array) -> PyTree:
+  # Compiled: the layers' outputs are never used, so only the draws remain.
+  return model.init(rng, jnp.zeros((1, image_size, image_size, 3)))
