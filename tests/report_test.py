@@ -1,0 +1,452 @@
+"""Reports of a workdir that looks like a real one, made from its files."""
+
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from daft_jax import figures, histograms, report, results, summary, tables
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# method: rates, mean of ID and OOD accuracy, L2, its cosine, seconds
+METHODS = {
+  'lp': ((None, None), 0.902, 0.312, 0.0, 1.0, 3.1),
+  'lp_sgd': ((None, 0.1), 0.896, 0.305, 0.0, 1.0, 5.2),
+  'ft': ((0.01, None), 0.975, 0.301, 11.4, 0.71, 31.0),
+  'lp_ft': ((0.01, None), 0.979, 0.324, 6.1, 0.88, 33.5),
+  'daft': ((0.01, 0.1), 0.977, 0.347, 3.9, 0.965, 32.2),
+}
+VERSIONS = {'daft_jax': '0.1.0', 'jax': '0.10.2', 'flax': '0.12.8'}
+
+
+def write_trial(workdir, method, seed, rates, quality, *, ood=('mnist',)):
+  """Writes one trial in the format of a run; returns its line."""
+  _, id_, shift, l2, cosine, seconds = METHODS[method]
+  text = f'{method}{seed}{rates}'.encode()
+  rng = np.random.default_rng(list(text))
+  trial = rng.bytes(6).hex()
+  id_val = float(id_ * quality + rng.normal(0, 0.003))
+  id_test = float(id_ * quality + rng.normal(0, 0.004))
+  accuracies = {
+    name: float(shift * quality + rng.normal(0, 0.012)) for name in ood
+  }
+  folder = workdir / 'trials' / trial
+  folder.mkdir(parents=True)
+  arrays, metrics = {}, {}
+  for name in ('id_test', *ood):
+    size, far = (800, 1.0) if name == 'id_test' else (5000, 1.15)
+    if l2:
+      distances = rng.gamma(20, l2 * far / 20, size)
+      cosines = 1 - rng.beta(3, 3 * (1 / ((1 - cosine) * far) - 1), size)
+    else:
+      distances, cosines = np.zeros(size), np.ones(size)
+    for measure, values in (('l2', distances), ('cosine', cosines)):
+      counts, edges = np.histogram(values, 100)
+      arrays[f'{name}/{measure}_counts'] = counts
+      arrays[f'{name}/{measure}_edges'] = edges
+    metrics[name] = {
+      'accuracy': accuracies.get(name, id_test),
+      'loss': -math.log(accuracies.get(name, id_test)),
+      'ece': 0.05,
+      'feature_l2': float(distances.mean()),
+      'feature_l2_std': float(distances.std()),
+      'feature_cosine': float(cosines.mean()),
+      'feature_cosine_std': float(cosines.std()),
+    }
+  np.savez(folder / 'arrays.npz', **arrays)
+  line = {
+    'trial': trial,
+    'suite': 'digits',
+    'backbone': 'resnet14_cifar',
+    'weights': 'resnet14_cifar.glyphs',
+    'method': method,
+    'seed': seed,
+    'lr': rates[0],
+    'head_lr': rates[1],
+    'C': 0.0023 if method in ('lp', 'lp_ft') else None,
+    'epoch': None if method == 'lp' else 8 + seed,
+    'id_val': id_val,
+    'id_test': id_test,
+    'ood': accuracies,
+    'ood_mean': sum(accuracies.values()) / len(accuracies),
+    'feature_l2': metrics['id_test']['feature_l2'],
+    'feature_cosine': metrics['id_test']['feature_cosine'],
+    'seconds': seconds + seed,
+    'metrics': metrics,
+    'config': {'lr': rates[0], 'epochs': 10},
+    'versions': VERSIONS,
+  }
+  (folder / 'result.json').write_text(json.dumps(line, indent=2))
+  return line
+
+
+def write_workdir(workdir, methods=tuple(METHODS), seeds=(0, 1), **options):
+  """Writes an experiment: every method x seeds x two rates (`lp`: none)."""
+  workdir.mkdir(parents=True)
+  config = {
+    'methods': list(methods),
+    'seeds': list(seeds),
+    'lrs': [0.003, 0.01],
+    'epochs': options.pop('epochs', 10),
+  }
+  experiment = {
+    'suite': 'digits',
+    'backbone': 'resnet14_cifar',
+    'weights': 'resnet14_cifar.glyphs',
+    'config': config,
+  }
+  (workdir / 'experiment.json').write_text(json.dumps(experiment))
+  for method in methods:
+    lr, head_lr = METHODS[method][0]
+    for seed in seeds:
+      for factor, quality in ((1, 1.0), (0.3, 0.985)):
+        rates = (
+          None if lr is None else lr * factor,
+          None if head_lr is None else head_lr * (1 if lr else factor),
+        )
+        if factor == 1 or rates != (lr, head_lr):
+          write_trial(workdir, method, seed, rates, quality, **options)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  return write_workdir(tmp_path_factory.mktemp('runs') / 'digits')
+
+
+@pytest.fixture(scope='module')
+def written(workdir):
+  path = report.write_report([workdir])
+  return path.read_text()
+
+
+def run(*arguments):
+  """Runs the command; returns status, stdout, stderr."""
+  environment = os.environ | {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1'}
+  done = subprocess.run(
+    [sys.executable, '-m', 'daft_jax.report', *map(str, arguments)],
+    capture_output=True,
+    encoding='utf-8',
+    env=environment,
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+def png_size(path):
+  data = pathlib.Path(path).read_bytes()
+  assert data[:8] == b'\x89PNG\r\n\x1a\n'
+  return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def edit(workdir, method, **fields):
+  """Changes fields of all results of a method."""
+  for path in workdir.glob('trials/*/result.json'):
+    line = json.loads(path.read_text())
+    if line['method'] == method:
+      path.write_text(json.dumps(line | fields))
+
+
+def test_report_shows_the_means_of_the_chosen_trials(workdir, written):
+  lines = results.read(workdir)
+  for method, choice in results.choose(lines).items():
+    name = method.replace('_', r'\_')
+    rows = [r for r in written.split('\n') if r.startswith(f'| {name} | ')]
+    mean = np.mean([line['id_test'] for line in choice.lines])
+    std = np.std([line['id_test'] for line in choice.lines], ddof=1)
+    assert f'{100 * mean:.1f} ± {100 * std:.1f}' in rows[0]
+
+
+def test_report_marks_best_and_second(workdir, written):
+  rows = summary.summarize(results.read(workdir))
+  order = sorted(rows, key=lambda row: -row.ood['mnist'].mean)
+  best, second = (100 * row.ood['mnist'].mean for row in order[:2])
+  assert f'**{best:.1f} ± ' in written
+  assert f'<ins>{second:.1f} ± ' in written
+  assert f'- Highest OOD mnist accuracy: `{order[0].method}` (' in written
+
+
+def test_report_links_figures_that_exist(workdir, written):
+  links = re.findall(r'!\[.+?\]\((.+?)\)', written)
+  assert links == ['ood_against_id.png', 'feature_distortion.png']
+  for link in links:
+    width, height = png_size(workdir / link)
+    assert width > 1000 and height > 500
+
+
+def test_report_says_how_and_from_what(written):
+  assert '18 finished trials of 5 methods' in written
+  assert 'highest mean ID validation' in written
+  assert 'jax 0.10.2' in written and '"epochs": 10' in written
+  assert re.search(r'\| id\\_test \| ft \| .* ± ', written)
+  assert str(ROOT) not in written
+
+
+def test_report_is_the_same_every_time(workdir, written, tmp_path):
+  path = report.write_report(str(workdir), tmp_path / 'a' / 'b')
+  assert path == tmp_path / 'a' / 'b' / 'report.md'
+  assert path.read_text() == written
+  for name in ('ood_against_id.png', 'feature_distortion.png'):
+    assert (path.parent / name).read_bytes() == (workdir / name).read_bytes()
+
+
+def test_workdirs_are_put_together(tmp_path):
+  one = write_workdir(tmp_path / 'one', ('ft', 'daft'), seeds=(0,))
+  two = write_workdir(tmp_path / 'two', ('daft',), seeds=(1,), epochs=20)
+  text = report.write_report([one, two]).read_text()
+  assert (one / 'report.md').is_file()
+  assert '6 finished trials of 2 methods' in text
+  assert 'not all have the same number of seeds' in text
+  assert 'The workdirs differ in `epochs` (10, 20).' in text
+  # The same workdir twice, or a copy of it, adds nothing.
+  assert len(report.collect([one, one, two]).lines) == 6
+
+
+def test_a_single_method_and_seed_is_not_compared(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('ft',), seeds=(0,))
+  text = report.write_report(workdir).read_text()
+  assert '±' not in text.split('## Each set')[0].split('## OOD')[0]
+  assert '**' not in text and '<ins>' not in text and 'Highest' not in text
+
+
+def test_a_gap_within_the_deviation_is_said(workdir, written):
+  rows = summary.summarize(results.read(workdir))
+  for column in summary.columns(rows)[:3]:
+    first, second = summary.ranked(rows, column)
+    if len(first) == len(second) == 1:
+      a, b = column.get(first[0]), column.get(second[0])
+      said = f'- Highest {column.title} accuracy: `{first[0].method}`'
+      (text,) = [x for x in written.split('\n') if x.startswith(said)]
+      within = a.mean - b.mean <= max(a.std, b.std)
+      assert ('within one standard deviation' in text) == within
+
+
+def test_diverged_methods_are_named(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('lp', 'ft'), seeds=(0,))
+  edit(workdir, 'ft', id_val=None, id_test=None, ood_mean=None)
+  lines = results.read(workdir)
+  assert (
+    '`ft`: every trial diverged' in report.write_report(workdir).read_text()
+  )
+  assert 'ft: every trial diverged' in report.console_table(lines)
+  edit(workdir, 'lp', id_val=None)
+  assert 'every trial diverged' in report.write_report(workdir).read_text()
+
+
+def test_several_ood_sets(tmp_path):
+  ood = ('real', 'paint_ing', 'clip|art')
+  workdir = write_workdir(tmp_path / 'one', ('ft', 'daft'), ood=ood)
+  text = report.write_report(workdir).read_text()
+  assert '| OOD real | OOD paint\\_ing | OOD clip\\|art | OOD mean |' in text
+  assert 'OOD mean' in report.console_table(results.read(workdir))
+
+
+def test_further_ood_sets(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('ft', 'daft'))
+  assert '## Further OOD sets' not in report.write_report(workdir).read_text()
+  chosen = results.choose(results.read(workdir))['daft'].lines
+  found = [
+    {'trial': chosen[0]['trial'], 'ood': {'usps': 0.1}},
+    {'trial': chosen[0]['trial'], 'ood': {'usps': 0.5}},  # again, later
+    {'trial': chosen[1]['trial'], 'ood': {'usps': 0.6, 'svhn': None}},
+    {'trial': 'f' * 12, 'ood': {'usps': 0.9}},  # of another rate
+  ]
+  (workdir / 'eval.jsonl').write_text(
+    ''.join(
+      json.dumps({'method': 'daft', 'seed': 0, 'suite': 'digits'} | x) + '\n'
+      for x in found
+    )
+  )
+  text = report.write_report(workdir).read_text()
+  assert '| method | seeds | usps | svhn | mean |' in text
+  assert '| daft | 2 | 55.0 ± 7.1 | – | – |' in text
+  assert 'Left out: 1 trial that' in text
+  with open(workdir / 'eval.jsonl', 'a') as file:
+    file.write('{"trial": "a", "method": "ft"}\n')
+  with pytest.raises(results.ResultsError, match=r"eval\.jsonl:5: 'ood'"):
+    report.write_report(workdir)
+
+
+def test_results_jsonl_alone_is_enough(workdir, tmp_path):
+  results.derive(workdir)
+  for name in ('experiment.json', 'results.jsonl'):
+    (tmp_path / name).write_bytes((workdir / name).read_bytes())
+  text = report.write_report(tmp_path).read_text()
+  assert '18 finished trials' in text
+  assert 'No histograms of feature distortion' in text
+  assert not (tmp_path / 'feature_distortion.png').exists()
+
+
+@pytest.mark.parametrize('sets', [1, 7])
+def test_console_table_fits(tmp_path, sets):
+  ood = tuple(f'distribution_{i}' for i in range(sets))
+  lines = []
+  for method in ('ft', 'lp_ft', 'daft'):
+    name = 'daft_no_conversion' if method == 'ft' else method
+    for seed in range(3):
+      rates = (0.000003, 0.03)
+      line = write_trial(tmp_path, method, seed, rates, 1, ood=ood)
+      lines.append(results.check(line | {'method': name}, 'here'))
+  text = report.console_table(lines)
+  assert max(map(len, text.split('\n'))) <= 100
+  assert [row.split()[0] for row in text.split('\n')[2:]] == [
+    'daft_no_conversion',
+    'lp_ft',
+    'daft',
+  ]
+  assert ('OOD mean' in text) == (sets == 7)
+
+
+def test_console_table_without_lines():
+  assert report.console_table([]) == 'no finished trials'
+
+
+def test_equal_means_share_a_place(tmp_path):
+  lines = [
+    write_trial(tmp_path, method, 0, (0.01, None), 1)
+    | {'id_val': id_val, 'id_test': id_val}
+    for method, id_val in (('ft', 0.90004), ('lp_ft', 0.9), ('daft', 0.8))
+  ]
+  table = tables.summary_table(summary.summarize(lines))
+  column = table.header.index('ID test')
+  marks = [table.marks.get((row, column)) for row in range(3)]
+  assert marks == ['best', 'best', 'second']
+
+
+def test_rebinning_keeps_counts_and_means():
+  values = np.random.default_rng(0).gamma(5, 2, 10_000)
+  parts = [
+    histograms.Histogram(*np.histogram(part, 100))
+    for part in (values[:3000], values[3000:])
+  ]
+  counts, edges = histograms.pool(parts)
+  assert counts.sum() == pytest.approx(10_000)
+  centres = (edges[1:] + edges[:-1]) / 2
+  mean = (counts * centres).sum() / counts.sum()
+  assert mean == pytest.approx(values.mean(), rel=5e-3)
+  median = histograms.Histogram(counts, edges).quantile(0.5)
+  assert median == pytest.approx(np.median(values), rel=0.02)
+
+
+def test_seeds_are_pooled_with_different_edges(workdir):
+  lines = results.read(workdir)
+  folders = {x['trial']: workdir / 'trials' / x['trial'] for x in lines}
+  choices = results.choose(lines)
+  found = histograms.read(choices, folders)
+  assert list(found) == list(METHODS)
+  assert found['daft']['l2']['id_test'].counts.sum() == pytest.approx(1600)
+  assert found['daft']['l2']['mnist'].counts.sum() == pytest.approx(10_000)
+
+
+def test_damaged_arrays_are_named(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('ft',), seeds=(0,))
+  for path in workdir.glob('trials/*/arrays.npz'):
+    path.write_bytes(path.read_bytes()[:2000])
+  with pytest.raises(results.ResultsError, match=r'arrays\.npz: damaged'):
+    report.write_report(workdir)
+
+
+def test_styles_differ_and_do_not_depend_on_the_others():
+  methods = [*figures.STYLES, 'mine', 'yours']
+  styles = figures.styles(methods)
+  assert len({style.colour for style in styles.values()}) == len(methods)
+  assert len({style.marker for style in styles.values()}) == len(methods)
+  assert figures.styles(['daft'])['daft'] == styles['daft']
+
+
+def test_the_diagonal_and_a_far_trial(tmp_path, workdir):
+  lines = results.read(workdir)
+  choices = results.choose(lines)
+  plain = figures.accuracy(lines, choices, 'digits')
+  far = [
+    line | {'id_test': 0.1, 'ood_mean': 0.1}
+    if line not in choices['ft'].lines and line['method'] == 'ft'
+    else line
+    for line in lines
+  ]
+  assert figures.accuracy(far, choices, 'digits') != plain
+  trials = {line['trial']: (line['id_test'], line['ood_mean']) for line in far}
+  points = {name: (100 * x, 100 * y) for name, (x, y) in trials.items()}
+  chosen = {x['trial'] for c in choices.values() for x in c.lines}
+  hidden = set(points) - figures._near(points, chosen)
+  assert {points[name] for name in hidden} == {(10, 10)}
+
+
+def test_command_prints_the_table_and_imports_no_jax(workdir, tmp_path):
+  code = (
+    'import runpy, sys\n'
+    f'sys.argv = ["report", {str(workdir)!r}, "--output", {str(tmp_path)!r}]\n'
+    'try:\n'
+    '  runpy.run_module("daft_jax.report", run_name="__main__")\n'
+    'except SystemExit as end:\n'
+    '  print("status", end.code)\n'
+    'for name in ("jax", "flax", "matplotlib.pyplot", "matplotlib.figure"):\n'
+    '  print(name, name in sys.modules)\n'
+  )
+  environment = os.environ | {'PYTHONPATH': str(ROOT), 'PYTHONUTF8': '1'}
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    encoding='utf-8',
+    env=environment,
+  )
+  assert done.stderr == ''
+  table = report.console_table(results.read(workdir))
+  assert done.stdout.startswith(table)
+  assert done.stdout.split('\n')[-6:-1] == [
+    'status 0',
+    'jax False',
+    'flax False',
+    'matplotlib.pyplot False',
+    'matplotlib.figure True',
+  ]
+  assert (tmp_path / 'report.md').is_file()
+
+
+def test_command_errors_are_one_line_and_status_2(tmp_path):
+  (tmp_path / 'empty').mkdir()
+  status, out, error = run(tmp_path / 'empty')
+  assert (status, out) == (2, '')
+  assert 'is not a workdir' in error and error.count('\n') == 1
+
+
+def test_no_finished_trials(tmp_path, capsys):
+  workdir = write_workdir(tmp_path / 'one', ())
+  assert report.main([str(workdir)]) == 2
+  error = capsys.readouterr().err
+  assert 'no finished trials in' in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('field', ['suite', 'backbone', 'weights'])
+def test_what_does_not_belong_together(tmp_path, capsys, field):
+  one = write_workdir(tmp_path / 'one', ('lp',), seeds=(0,))
+  two = write_workdir(tmp_path / 'two', ('ft',), seeds=(0,))
+  edit(two, 'ft', **{field: 'another'})
+  assert report.main([str(one), str(two)]) == 2
+  error = capsys.readouterr().err
+  assert f"{field} 'another'" in error and error.count('\n') == 1
+
+
+def test_same_rates_with_other_settings(tmp_path, capsys):
+  one = write_workdir(tmp_path / 'one', ('lp',), seeds=(0,))
+  two = write_workdir(tmp_path / 'two', ('lp',), seeds=(0,))
+  (folder,) = (two / 'trials').iterdir()
+  folder.rename(folder.with_name('0' * 12))
+  edit(two, 'lp', trial='0' * 12)
+  assert report.main([str(one), str(two)]) == 2
+  assert 'both lp, seed 0' in capsys.readouterr().err
+
+
+def test_damaged_result_is_named(tmp_path, capsys):
+  workdir = write_workdir(tmp_path / 'one', ('lp',), seeds=(0,))
+  (path,) = workdir.glob('trials/*/result.json')
+  path.write_text(path.read_text()[:-20])
+  assert report.main([str(workdir)]) == 2
+  error = capsys.readouterr().err
+  assert f'{path}: damaged' in error and 'delete' in error
