@@ -1,0 +1,111 @@
+"""Every field of a config, its default and what it means.
+
+A config of one's own is a short file beside this one:
+
+  from configs import common
+
+  def get_config(arg=''):
+    config = common.get_config()
+    config.epochs = 20
+    return common.update(config, arg)
+
+Where a field has several values it is a tuple, and the experiment is the grid
+of them. On the command line, after the file or as a flag of its own:
+
+  --config=configs/x.py:methods=ft+daft,seeds=0+1,epochs=5
+  --config.epochs=5 --config.optimizer.momentum=0.8
+
+`daft_jax/settings.py` says which values are allowed.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+from daft_jax import settings
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The defaults: four methods on handwritten digits, one seed."""
+  config = ml_collections.ConfigDict()
+
+  # What is fine-tuned on what.
+  # The benchmark, a row of daft_jax/data/suites.py.
+  config.suite = 'digits'
+  # The model, one of daft_jax.list_models().
+  config.backbone = 'resnet14_cifar'
+  # Its weights, one of daft_jax.list_pretrained(), or 'scratch': random.
+  config.weights = 'resnet14_cifar.glyphs'
+  # The file with the weights, where they do not ship with the package.
+  config.weights_path = config_dict.placeholder(str)
+  # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
+  config.dtype = 'float32'
+
+  # The grid.
+  # Rows of daft_jax/methods.py.
+  config.methods = ('lp', 'ft', 'lp_ft', 'daft')
+  # Each decides order, augmentation and random heads.
+  config.seeds = (0,)
+  # Learning rates of all that trains but a head with a rate of its own.
+  config.lrs = (0.01,)
+  # Learning rates of the head, for methods where it has its own.
+  config.head_lrs = (1.0,)
+
+  # Training.
+  # Of every stage that trains by gradients.
+  config.epochs = 10
+  # Images in a step, over all devices.
+  config.batch_size = 64
+  # Images at a time where nothing trains.
+  config.eval_batch_size = 256
+  # Training augmentation, one of daft_jax/data/augment.py; None: the suite's.
+  config.augment = config_dict.placeholder(str)
+  # New BatchNorm statistics: 'pooled' (exact) or 'batch_mean' (the authors').
+  config.bn_estimator = 'pooled'
+
+  config.optimizer = ml_collections.ConfigDict()
+  # 'sgd' or 'adamw'.
+  config.optimizer.name = 'sgd'
+  # Of AdamW: beta 1.
+  config.optimizer.momentum = 0.9
+  # Look-ahead momentum of SGD.
+  config.optimizer.nesterov = False
+  # SGD adds it times the parameter to the gradient; AdamW decays apart.
+  config.optimizer.weight_decay = 0.0
+  # The rates grow linearly this long, then follow the cosine to 0.
+  config.optimizer.warmup_epochs = 0.0
+  # Largest norm of the gradient; 0: no clipping.
+  config.optimizer.clip_norm = 0.0
+
+  # The machine and the files.
+  # 0: all there are.
+  config.num_devices = 0
+  # Checkpoints of finished trials: 'chosen' (those ID validation chose) or
+  # 'all'.
+  config.keep = 'chosen'
+
+  # Nothing is trained: the chosen trials of a finished run are evaluated on
+  # further OOD sets, into WORKDIR/eval.jsonl.
+  config.eval_only = False
+  # Which: names of the suite's sets or sources such as 'mnist_inverted:test';
+  # (): all further sets of the suite.
+  config.eval_ood = ()
+  return config
+
+
+def update(
+  config: ml_collections.ConfigDict, arg: str = ''
+) -> ml_collections.ConfigDict:
+  """Sets fields from 'methods=ft+daft,epochs=5'; returns the config.
+
+  Raises:
+    settings.ConfigError: an unknown field, or not of the form name=value.
+  """
+  for part in filter(None, (arg or '').split(',')):
+    name, equals, text = (word.strip() for word in part.partition('='))
+    if not equals or not text:
+      raise settings.ConfigError(
+        f'{part!r} after the config file is not name=value. Several values '
+        'are joined by +: methods=ft+daft,seeds=0+1'
+      )
+    settings.assign(config, name, settings.parse(name, text))
+  return config

@@ -1,0 +1,193 @@
+"""From a checked config to a `Task`: names looked up, files read.
+
+  task = assemble.make_task(settings.check(config))
+
+The last place where something the user typed can be wrong: every error is a
+`ConfigError` that begins with the field it is about.
+"""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from daft_jax import models, pretrained, sharding
+from daft_jax.data import augment, sources
+from daft_jax.data.preprocess import Preprocess
+from daft_jax.data.suites import SUITES, Suite
+from daft_jax.methods import METHODS
+from daft_jax.settings import ConfigError
+from daft_jax.task import Task
+
+PyTree = Any
+
+SCRATCH = 'scratch'  # config.weights: random weights, drawn from seed 0
+_GREY = (0.5, 0.5, 0.5)
+
+
+class Backbone(NamedTuple):
+  """A model with the weights and the preprocessing that belong to it."""
+
+  model: Any
+  variables: PyTree
+  preprocess: Preprocess | None = None
+
+
+def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
+  """Looks the names of a config up and reads what they stand for.
+
+  Args:
+    config: as `settings.check` returns it.
+    own: a model of the caller's in place of config.backbone and weights.
+
+  Raises:
+    ConfigError: a name is unknown, or what it stands for does not fit, or is
+      not installed.
+  """
+  with _about('suite'):
+    suite = SUITES[_known(config['suite'], SUITES, 'suite')]
+  with _about('methods'):
+    for method in config['methods']:
+      _known(method, METHODS, 'method')
+  with _about('num_devices'):
+    mesh = sharding.make_mesh(config['num_devices'])
+  for name in ('batch_size', 'eval_batch_size'):
+    with _about(name):
+      sharding.check_batch_size(config[name], mesh, name)
+  with _about('augment'):
+    augment.check(config['augment'] or suite.augment)
+  if own is None:
+    backbone, weights = config['backbone'], config['weights']
+    found = _load(config, suite)
+  else:
+    backbone, weights = type(own.model).__name__, 'own'
+    found = _own(own, suite)
+  sets, ood = _read_sets(config, suite, found.preprocess.image_size)
+  return Task(
+    suite=suite.name,
+    backbone=backbone,
+    weights=weights,
+    num_classes=suite.num_classes,
+    model=found.model,
+    variables=found.variables,
+    preprocess=found.preprocess,
+    sets=sets,
+    ood=ood,
+    mesh=mesh,
+    batch_size=config['batch_size'],
+    eval_batch_size=config['eval_batch_size'],
+    augment=config['augment'] or suite.augment,
+  )
+
+
+def _load(config: Mapping[str, Any], suite: Suite) -> Backbone:
+  """The model and weights that a config names."""
+  with _about('backbone'):
+    model = models.create_model(
+      config['backbone'], suite.num_classes, dtype=config['dtype']
+    )
+  if config['weights'] == SCRATCH:
+    variables = models.init_variables(model, suite.image_size, 0)
+    return Backbone(
+      model, variables, Preprocess(suite.image_size, _GREY, _GREY)
+    )
+  with _about('weights'):
+    row = pretrained.lookup(config['weights'])
+    if row.architecture != config['backbone']:
+      raise ValueError(
+        f'{row.tag} is for backbone {row.architecture!r}, and config.backbone '
+        f'is {config["backbone"]!r}: change one of the two'
+      )
+  with _about('weights_path' if config['weights_path'] else 'weights'):
+    variables = pretrained.load_pretrained(
+      row.tag, model, config['weights_path'], head='new'
+    )
+  return Backbone(
+    model, variables, Preprocess(row.image_size, row.mean, row.std)
+  )
+
+
+def _own(own: Backbone, suite: Suite) -> Backbone:
+  """Checks that a caller's model keeps the contract of `run`."""
+  preprocess = own.preprocess or Preprocess(suite.image_size, _GREY, _GREY)
+  head = (own.variables or {}).get('params', {}).get('head', {})
+  shape = np.shape(head.get('bias', ()))
+  if 'kernel' not in head or shape != (suite.num_classes,):
+    raise ConfigError(
+      f'the model of your own needs params/head/kernel and params/head/bias of '
+      f'{suite.num_classes} classes ({suite.name}); its bias has shape '
+      f'{shape}. Name its classifier: nn.Dense({suite.num_classes}, '
+      "name='head')"
+    )
+  size = preprocess.image_size
+  images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  found = jax.eval_shape(
+    lambda variables, x: own.model.apply(variables, x, train=False),
+    own.variables,
+    images,
+  )
+  features = found[1] if isinstance(found, tuple) and len(found) == 2 else {}
+  if not isinstance(features, Mapping) or 'pre_logits' not in features:
+    raise ConfigError(
+      'the model of your own has to return (logits, features), where '
+      "features['pre_logits'] [B, D] is what the head takes"
+    )
+  return own._replace(preprocess=preprocess)
+
+
+def _read_sets(
+  config: Mapping[str, Any], suite: Suite, image_size: int
+) -> tuple[dict[str, sources.ImageSet], tuple[str, ...]]:
+  """Reads the images; with eval_only no others than the further OOD sets."""
+  if config['eval_only']:
+    wanted = _further(config['eval_ood'], suite)
+    ood = tuple(wanted)
+  else:
+    ood = tuple(suite.ood)
+    wanted = {
+      'train': suite.train,
+      'id_val': suite.id_val,
+      'id_test': suite.id_test,
+      **suite.ood,
+    }
+  with _about('eval_ood' if config['eval_only'] else 'suite'):
+    sets = {
+      name: sources.load(source, image_size=image_size)
+      for name, source in wanted.items()
+    }
+  return sets, ood
+
+
+def _further(names: tuple[str, ...], suite: Suite) -> dict[str, str]:
+  """The sources of config.eval_ood: of the suite, or source strings."""
+  known = {**suite.ood, **suite.more_ood}
+  known |= {source: source for source in sources.list_sources()}
+  with _about('eval_ood'):
+    names = names or tuple(suite.more_ood)
+    if not names:
+      raise ValueError(f'suite {suite.name!r} has no further sets: name some')
+    return {name: known[_known(name, known, 'OOD set')] for name in names}
+
+
+def _known(name: str, names: Iterable[str], kind: str) -> str:
+  """Returns the name if it is known; else says which is near."""
+  names = list(names)
+  if name not in names:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(
+      f'no {kind} named {name!r}.{hint} Known: {", ".join(names)}'
+    )
+  return name
+
+
+@contextlib.contextmanager
+def _about(field: str) -> Iterator[None]:
+  """Makes what goes wrong inside an error about a field of the config."""
+  try:
+    yield
+  except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    raise ConfigError(f'config.{field}: {error}') from error

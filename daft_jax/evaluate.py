@@ -1,0 +1,101 @@
+"""Evaluation: one pass in eval mode, sums and features.
+
+found = evaluate(model, variables, batches, mesh)
+found.metrics['accuracy'], found.features.shape     # 0.97, (797, 64)
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from daft_jax import metrics, sharding
+
+PyTree = Any
+
+
+class Evaluation(NamedTuple):
+  """What one pass over a set gives.
+
+  Attributes:
+    metrics: `metrics.summarize` of the set.
+    sums: `metrics.batch_sums` of the set, on the host.
+    features: float32 [N, D], 'pre_logits' of every example, in order.
+    labels: int32 [N].
+  """
+
+  metrics: dict[str, Any]
+  sums: dict[str, np.ndarray]
+  features: np.ndarray
+  labels: np.ndarray
+
+
+def evaluate(
+  model: Any,
+  variables: PyTree,
+  batches: Iterable[dict[str, np.ndarray]],
+  mesh: Any,
+) -> Evaluation:
+  """Evaluates variables on a set, in eval mode.
+
+  Args:
+    model: linen module that returns logits and a dict with 'pre_logits'.
+    variables: never changed.
+    batches: dicts of 'image' [B, H, W, 3], 'label' int32 [B], 'mask' bool [B],
+      all of one shape; masked rows count nowhere.
+    mesh: from `sharding.make_mesh`; B is a multiple of its size.
+
+  Raises:
+    ValueError: there is no example.
+  """
+  step = get_step(model)
+  variables = on_mesh(variables, mesh)
+  total: dict[str, Any] = {}
+  features, labels = [], []
+  # Fetched one behind: the device computes while the host prepares the next.
+  waiting: collections.deque[Any] = collections.deque()
+
+  def fetch() -> None:
+    nonlocal total
+    (sums, found), batch = waiting.popleft()
+    total = metrics.add(total, jax.device_get(sums))
+    features.append(np.asarray(found, np.float32)[batch['mask']])
+    labels.append(batch['label'][batch['mask']])
+
+  for batch in batches:
+    started = step(variables, sharding.shard_batch(batch, mesh))
+    waiting.append((started, batch))
+    if len(waiting) > 1:
+      fetch()
+  while waiting:
+    fetch()
+  summary = metrics.summarize(total)  # Says so where there is no example.
+  return Evaluation(
+    summary, total, np.concatenate(features), np.concatenate(labels)
+  )
+
+
+def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
+  """Variables on every device of the mesh; the same arrays if they are."""
+  wanted = sharding.replicated(mesh)
+  there = all(
+    isinstance(leaf, jax.Array) and leaf.sharding == wanted
+    for leaf in jax.tree.leaves(variables)
+  )
+  return variables if there else sharding.replicate(variables, mesh)
+
+
+@functools.lru_cache(maxsize=32)
+def get_step(model: Any) -> Callable[..., Any]:
+  """The jitted pass over one batch: sums and features."""
+
+  @jax.jit
+  def eval_step(variables: PyTree, batch: dict[str, jax.Array]) -> Any:
+    logits, features = model.apply(variables, batch['image'], train=False)
+    sums = metrics.batch_sums(logits, batch['label'], batch['mask'])
+    return sums, features['pre_logits']
+
+  return eval_step

@@ -1,0 +1,75 @@
+"""What a trial is measured by, at its chosen variables.
+
+measured = measure(task, variables, start)
+measured.line['id_test'], measured.line['ood']['mnist']
+measured.arrays['id_test/l2_counts']
+"""
+
+import statistics
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daft_jax import distortion
+from daft_jax.task import Task
+
+PyTree = Any
+
+
+class Measured(NamedTuple):
+  """Fields of the result line, and arrays for the figures."""
+
+  line: dict[str, Any]
+  arrays: dict[str, np.ndarray]
+
+
+def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
+  """Evaluates a trial's variables on every test set.
+
+  Feature distortion is measured against the pretrained model, per image, on
+  each set; `feature_l2` and `feature_cosine` of the line are the means over
+  the ID test images. Parameters are compared with `start`: after conversion,
+  which moves them without changing the function.
+  """
+  found, arrays = {}, {}
+  for name in task.tests:
+    found[name], more = test(task, variables, name)
+    arrays |= {f'{name}/{key}': value for key, value in more.items()}
+  ood = {name: found[name]['accuracy'] for name in task.ood}
+  line = {
+    'id_test': found['id_test']['accuracy'],
+    'ood': ood,
+    'ood_mean': statistics.fmean(ood.values()) if ood else None,
+    'feature_l2': found['id_test']['feature_l2'],
+    'feature_cosine': found['id_test']['feature_cosine'],
+    'parameter_l2': distortion.parameter_distance(variables, start),
+    'metrics': found,
+  }
+  return Measured(line, arrays)
+
+
+def test(
+  task: Task, variables: PyTree, name: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Metrics and arrays of one set."""
+  found = task.evaluate(variables, name)
+  reference = task.reference(name)
+  values = dict(
+    zip(
+      ('l2', 'cosine'),
+      distortion.feature_distortion(found.features, reference),
+      strict=True,
+    )
+  )
+  metrics = dict(found.metrics)
+  arrays = {
+    key: found.sums[key]
+    for key in ('class_count', 'class_correct')
+    + ('bin_count', 'bin_confidence', 'bin_correct')
+  }
+  for key, each in values.items():
+    metrics[f'feature_{key}'] = float(each.mean())
+    metrics[f'feature_{key}_std'] = float(each.std())
+    counts, edges = distortion.histogram(each)
+    arrays |= {f'{key}_counts': counts, f'{key}_edges': edges}
+  return metrics, arrays

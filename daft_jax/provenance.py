@@ -1,0 +1,134 @@
+"""What an experiment is made from: its settings and versions, on record.
+
+shared = shared_settings(config, task)
+open_workdir(workdir, config, task, shared)   # writes experiment.json
+"""
+
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from daft_jax import __version__, results, trees
+from daft_jax.settings import ConfigError
+from daft_jax.task import Task
+
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+# Fields of a config that all its trials depend on, beside task and grid.
+_SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
+_SHARED += ('bn_estimator', 'optimizer')
+
+
+def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
+  """Everything that results depend on and that no grid goes over.
+
+  The weights count by their content, so another file is another setting. The
+  number of devices does not count: it changes results in the last digits only.
+  """
+  digest = hashlib.sha256()
+  for path, leaf in sorted(trees.flatten(task.variables).items()):
+    if not path.startswith('params/head/'):
+      digest.update(path.encode() + np.asarray(leaf).tobytes())
+  return {
+    'suite': task.suite,
+    'backbone': task.backbone,
+    'weights': task.weights,
+    'weights_sha256': digest.hexdigest(),
+    'image_size': task.preprocess.image_size,
+    'mean': list(task.preprocess.mean),
+    'std': list(task.preprocess.std),
+    'augment': task.augment,
+    **{name: config[name] for name in _SHARED},
+  }
+
+
+def open_workdir(
+  workdir: pathlib.Path,
+  config: Mapping[str, Any],
+  task: Task,
+  shared: dict[str, Any],
+) -> None:
+  """Makes the folder, or checks that it belongs to these settings.
+
+  Raises:
+    ConfigError: it holds an experiment with other settings, which are named.
+  """
+  methods = list(config['methods'])
+  if (workdir / results.EXPERIMENT).is_file():
+    before = results.read_experiment(workdir)
+    _check_same(workdir, before.get('settings', {}), shared)
+    known = before['config']['methods']
+    methods = list(dict.fromkeys([*known, *methods]))
+    if config['eval_only']:
+      return
+  elif config['eval_only']:
+    raise ConfigError(
+      f'config.eval_only: {workdir} holds no run to evaluate; give the '
+      '--workdir of a run'
+    )
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(
+      f'--workdir {workdir} cannot be made ({error.strerror}); choose another'
+    ) from error
+  path = config['weights_path']
+  about = {
+    'suite': task.suite,
+    'backbone': task.backbone,
+    'weights': task.weights,
+    'num_classes': task.num_classes,
+    'preprocess': {
+      name: shared[name] for name in ('image_size', 'mean', 'std')
+    },
+    'settings': shared,
+    'config': {
+      **config,
+      'methods': methods,
+      # A report is shown to others: the file's name, not where it lies.
+      'weights_path': path and pathlib.Path(path).name,
+    },
+    'versions': versions(),
+  }
+  results.atomic_write(
+    workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
+  )
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python, this package and those that compute."""
+  found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {
+    'daft_jax': __version__,
+    'python': platform.python_version(),
+    **found,
+  }
+
+
+def _check_same(
+  workdir: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+  old, new = (trees.flatten(_plain(x)) for x in (before, now))
+  changed = [
+    f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+    for name in dict.fromkeys([*old, *new])
+    if old.get(name) != new.get(name)
+  ]
+  if changed:
+    raise ConfigError(
+      f'{workdir} holds an experiment with other settings ('
+      + '; '.join(changed)
+      + '). Give another --workdir, or put these back.'
+    )
+
+
+def _plain(value: Any) -> Any:
+  """As it is read back from JSON: lists as lists, so that they compare."""
+  if isinstance(value, Mapping):
+    return {key: _plain(item) for key, item in value.items()}
+  return list(value) if isinstance(value, tuple) else value

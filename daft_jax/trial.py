@@ -1,0 +1,267 @@
+"""One trial: a method, a seed and its learning rates, from start to line.
+
+  point = Point('daft', seed=0, lr=0.01, head_lr=1.0)
+  line = run_trial(task, point, options, folder, writer)
+
+Its folder, `trials/<name>`, holds:
+
+  result.json      the result line; written last, so it says "finished"
+  metrics.jsonl    a line an epoch, equal bit for bit whenever it is run again
+  timings.jsonl    seconds
+  arrays.npz       histograms of feature distortion, reliability, classes
+  checkpoints/     a folder a stage, and `final`, the chosen variables
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daft_jax import checkpoint, measure, results, stages, train, writer
+from daft_jax.methods import METHODS, Stage
+from daft_jax.task import Task
+
+METRICS, TIMINGS, ARRAYS = 'metrics.jsonl', 'timings.jsonl', 'arrays.npz'
+
+# Work of one training image, in evaluated images: forward and twice backward.
+_TRAIN_COST = 3
+
+
+class Point(NamedTuple):
+  """A point of the grid; a rate the method does not have is None."""
+
+  method: str
+  seed: int
+  lr: float | None
+  head_lr: float | None
+
+  def __str__(self) -> str:
+    rates = {'lr': self.lr, 'head lr': self.head_lr}
+    given = [f'{k} {v:g}' for k, v in rates.items() if v is not None]
+    return ', '.join([self.method, f'seed {self.seed}', *given])
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How trials are run, the same for all of an experiment.
+
+  Attributes:
+    epochs: of every stage that trains by gradients.
+    bn_estimator: 'pooled' or 'batch_mean'.
+    optimizer: fields of `optim.Optimizer` but epochs and steps.
+  """
+
+  epochs: int
+  bn_estimator: str
+  optimizer: Mapping[str, Any]
+
+
+def trial_name(settings: Mapping[str, Any], point: Point) -> str:
+  """The folder of a trial: 12 hex digits of its settings' hash.
+
+  Args:
+    settings: all that trials of this experiment share and depend on.
+    point: what they differ in. The rows of its method count as settings too.
+  """
+  rows = [dataclasses.asdict(stage) for stage in METHODS[point.method]]
+  what = {**settings, **point._asdict(), 'stages': rows}
+  text = json.dumps(what, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cost(task: Task, method: str, epochs: int) -> int:
+  """How much work a trial is, in images evaluated; for the progress bar."""
+  train_images, val = len(task.sets['train']), len(task.sets['id_val'])
+  total = sum(len(task.sets[name]) for name in task.tests)
+  for stage in METHODS[method]:
+    total += train_images if stage.bn != 'keep' else 0
+    if stage.solver == 'sgd':
+      total += epochs * (_TRAIN_COST * train_images + val)
+    else:
+      total += train_images + val
+  return total
+
+
+def run_trial(
+  task: Task,
+  point: Point,
+  options: Options,
+  folder: pathlib.Path,
+  out: writer.Writer,
+) -> dict[str, Any]:
+  """Runs a trial, or what is left of it; returns its result line.
+
+  The caller adds names, config and versions, and writes `result.json`. What
+  was killed continues after its last saved epoch, with the same bits.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  log = _Log(folder)
+  count = _Counter(out, cost(task, point.method, options.epochs))
+  rows = METHODS[point.method]
+  notes: dict[str, Any] = {}
+  variables = start = task.variables
+  for index in range(_first(folder, rows), len(rows)):
+    stage = rows[index]
+    where = _stage_folder(folder, index, stage)
+    with checkpoint.Checkpoints(where, task.mesh) as saved:
+      found = saved.start()
+      if found is None:
+        seed, estimator = point.seed, options.bn_estimator
+        start = stages.prepare(
+          task, stage, variables, seed=seed, estimator=estimator
+        )
+        saved.save_start(start, notes)
+        log.lap('prepare')
+      else:
+        start, notes = found
+      out.line(f'{point} | {stage.name}: {_describe(stage, start)}')
+      job = _job(task, stage, start, point, options, saved, log, count)
+      variables, new = stages.SOLVERS[stage.solver](job)
+      train.check_frozen(start, variables, stage.trainable, stage.norm)
+      notes = {**notes, **new}
+    log.lap(stage.name)
+  measured = measure.measure(task, variables, start)
+  _save_arrays(folder / ARRAYS, measured.arrays)
+  checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
+  count.finish()
+  log.lap('evaluate')
+  epoch, c = notes.get('epoch'), notes.get('C')
+  return {
+    'trial': folder.name,
+    **point._asdict(),
+    **{'C': c, 'epoch': epoch, 'id_val': notes['id_val']},
+    **measured.line,
+    'seconds': log.seconds(),
+  }
+
+
+def prune(folder: pathlib.Path, *, chosen: bool) -> None:
+  """Removes checkpoints that a finished trial does not need any more.
+
+  Of a chosen trial, its final variables and the start of each stage stay; of
+  any other, nothing.
+  """
+  if chosen:
+    for stage in (folder / 'checkpoints').glob('[0-9]*_*'):
+      checkpoint.prune(stage)
+  else:
+    shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
+
+
+def _stage_folder(
+  folder: pathlib.Path, index: int, stage: Stage
+) -> pathlib.Path:
+  return folder / 'checkpoints' / f'{index}_{stage.name}'
+
+
+def _first(folder: pathlib.Path, rows: tuple[Stage, ...]) -> int:
+  """The stage to begin with: the last one whose start was saved."""
+  for index in reversed(range(1, len(rows))):
+    if checkpoint.has_start(_stage_folder(folder, index, rows[index])):
+      return index
+  return 0
+
+
+def _describe(stage: Stage, start: Any) -> str:
+  did = {
+    'convert': 'BatchNorm converted, ',
+    'replace': 'BatchNorm statistics replaced, ',
+    'keep': '',
+  }[stage.bn]
+  head = '' if stage.head == 'keep' else f'{stage.head} head, '
+  return did + head + train.describe(start, stage.trainable, stage.norm)
+
+
+def _job(task, stage, start, point, options, saved, log, count) -> stages.Job:
+  def on_epoch(line: dict[str, Any]) -> None:
+    count.add(len(task.sets['id_val']))
+    log.metrics({'stage': stage.name, **line})
+    log.lap(f'{stage.name} epoch {line["epoch"]}')
+    count.out.progress(
+      f'{point.method} {point.seed}  epoch {line["epoch"]}/{options.epochs}'
+      f'  loss {line["loss"]:.3f}  id_val {line["id_val"]:.3f}'
+    )
+
+  return stages.Job(
+    task=task,
+    stage=stage,
+    start=start,
+    seed=point.seed,
+    lr=point.lr,
+    head_lr=point.head_lr if stage.head_lr == 'own' else point.lr,
+    epochs=options.epochs,
+    optimizer=options.optimizer,
+    saved=saved,
+    on_step=lambda rows: count.add(_TRAIN_COST * rows),
+    on_epoch=on_epoch,
+    epochs_before=lambda epoch: log.rewind(stage.name, epoch),
+  )
+
+
+class _Counter:
+  """Counts a trial's work, never beyond what it was said to cost."""
+
+  def __init__(self, out: writer.Writer, total: int):
+    self.out, self._left = out, total
+
+  def add(self, units: int) -> None:
+    units = min(units, self._left)
+    self._left -= units
+    self.out.advance(units)
+
+  def finish(self) -> None:
+    self.add(self._left)
+
+
+class _Log:
+  """The two logs of a trial."""
+
+  def __init__(self, folder: pathlib.Path):
+    self._folder = folder
+    self._clock = time.perf_counter()
+
+  def metrics(self, line: dict[str, Any]) -> None:
+    writer.append(self._folder / METRICS, results.dumps(line))
+
+  def lap(self, what: str) -> None:
+    """Writes the seconds since the last lap, or since the trial was begun."""
+    now = time.perf_counter()
+    line = {'what': what, 'seconds': round(now - self._clock, 3)}
+    writer.append(self._folder / TIMINGS, results.dumps(line))
+    self._clock = now
+
+  def seconds(self) -> float:
+    """Seconds of all laps, over all starts of the trial."""
+    return round(sum(line['seconds'] for line in self._read(TIMINGS)), 3)
+
+  def rewind(self, stage: str, epoch: int) -> list[dict[str, Any]]:
+    """Drops the stage's lines after an epoch; returns those that stay."""
+    before = [line for line in self._read(METRICS) if line['stage'] != stage]
+    stay = [
+      line
+      for line in self._read(METRICS)
+      if line['stage'] == stage and line['epoch'] <= epoch
+    ]
+    text = ''.join(results.dumps(line) + '\n' for line in before + stay)
+    results.atomic_write(self._folder / METRICS, text)
+    return stay
+
+  def _read(self, name: str) -> list[dict[str, Any]]:
+    """The whole lines of a log; a kill may have cut the last one off."""
+    path = self._folder / name
+    text = path.read_text(encoding='utf-8') if path.is_file() else ''
+    whole = text[: text.rfind('\n') + 1]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, **arrays)
+  results.atomic_write(path, buffer.getvalue())
