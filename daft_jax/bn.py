@@ -67,7 +67,9 @@ def bn_moments(
   All batches of one size compile once, and again in no later call with an
   equal model. A short batch is padded and masked. Where it cannot be told
   which values belong to which example (axis 0 of a BatchNorm's input is its
-  feature axis, or has not the batch's length) it runs at its own size.
+  feature axis, or has not the batch's length) it runs at its own size. The
+  images of masked rows are taken to be NaN, so that it is an error, not a
+  wrong number, if they reach the moments all the same.
 
   Args:
     model: a linen module that uses `nn.BatchNorm`, as the model itself or
@@ -89,7 +91,8 @@ def bn_moments(
   Raises:
     ValueError: no BatchNorm or no batch; and naming the layer: a BatchNorm
       that was not called or ran on batch statistics, masked rows where they
-      cannot be told apart, a batch with one value per channel ('batch_mean').
+      cannot be told apart or reach the moments, a batch with one value per
+      channel ('batch_mean').
 
   Sources: DAFT, arXiv 2308.07728; Chan, Golub, LeVeque 1979 and 1983.
 
@@ -114,6 +117,9 @@ def batch_mask(mask: jax.Array) -> Iterator[None]:
   1], as its own `mask` argument, so that the output of the true rows, the
   updated statistics and the gradients are those of the batch without padding.
   A mask that the model gives itself is kept: both must be True.
+
+  Not for models with `nn.jit` inside: JAX keeps the trace of that part, and
+  the mask of then with it.
 
   Args:
     mask: bool [B]; may be traced, so this works inside `jax.jit`.

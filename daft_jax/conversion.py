@@ -42,8 +42,9 @@ def convert_bn(variables: PyTree, moments: dict[str, BNMoments]) -> PyTree:
 
   Raises:
     ValueError: naming the layer: moments missing or extra, of other shape, not
-      finite (with the channels) or negative; no scale or bias; var + epsilon
-      not positive; a result beyond the range of its dtype.
+      finite (with the channels) or negative; no scale or bias, or of other
+      shape than the statistics; var + epsilon not positive; a result beyond
+      the range of its dtype.
 
   Source: DAFT, arXiv 2308.07728, section "batch normalization conversion".
 
@@ -62,7 +63,7 @@ def convert_bn(variables: PyTree, moments: dict[str, BNMoments]) -> PyTree:
   new = {}
   for path, stats in _matched(variables, moments).items():
     found = moments[path]
-    params = _affine(variables, path)
+    params = _affine(variables, path, stats[0].shape)
     mean, var, scale, bias = (
       np.asarray(leaf).astype(np.float64) for leaf in (*stats, *params)
     )
@@ -131,10 +132,10 @@ def _matched(
       _check_finite(value, f'{name}: {key} of the moments', 'images')
       _check_finite(np.asarray(stats[key]), f'{name}: stored {key}', 'weights')
     if (np.asarray(found.var) < 0).any():
-      channels = np.argwhere(np.asarray(found.var) < 0).squeeze(-1).tolist()
       raise ValueError(
-        f'{name}: var of the moments is negative in channels {channels}. '
-        'Take the moments from bn_moments.'
+        f'{name}: var of the moments is negative in channels '
+        f'{_channels(np.asarray(found.var) < 0)}. Take the moments from '
+        'bn_moments.'
       )
   return {path: (stats['mean'], stats['var']) for path, stats in layers.items()}
 
@@ -142,16 +143,22 @@ def _matched(
 def _check_finite(value: np.ndarray, what: str, cause: str) -> None:
   bad = ~np.isfinite(value.astype(np.float64))
   if bad.any():
-    channels = np.argwhere(bad)
-    channels = channels.squeeze(-1) if channels.shape[1] == 1 else channels
     raise ValueError(
-      f'{what} is not finite in channels {channels.tolist()}. Look for NaN or '
+      f'{what} is not finite in channels {_channels(bad)}. Look for NaN or '
       f'infinity in the {cause}.'
     )
 
 
-def _affine(variables: PyTree, path: str) -> tuple[Any, Any]:
-  """The scale and bias of a layer."""
+def _channels(chosen: np.ndarray) -> list[Any]:
+  """The numbers of the channels that are True; of a stack, [layer, channel]."""
+  found = np.argwhere(chosen)
+  return (found.squeeze(-1) if chosen.ndim == 1 else found).tolist()
+
+
+def _affine(
+  variables: PyTree, path: str, shape: tuple[int, ...]
+) -> tuple[Any, Any]:
+  """The scale and bias of a layer with statistics of this shape."""
   params = variables.get('params', {})
   for name in filter(None, path.split('/')):
     params = params.get(name, {})
@@ -162,6 +169,13 @@ def _affine(variables: PyTree, path: str) -> tuple[Any, Any]:
       'conversion moves the change of statistics into both. Build the model '
       'with use_scale=True and use_bias=True and add scale 1 and bias 0: the '
       'same function.'
+    )
+  if params['scale'].shape != shape:
+    raise ValueError(
+      f'{recording.layer_name(path)} has a scale of shape '
+      f'{params["scale"].shape} and statistics of shape {shape}, so it cannot '
+      'be converted channel by channel. Lift params and batch_stats in the '
+      'same way, both stacked on axis 0 or both shared.'
     )
   return params['scale'], params['bias']
 

@@ -70,7 +70,7 @@ def estimate(
     count, mean, var = _ESTIMATORS[estimator](
       one_pass.run(batches), one_pass.names
     )
-  epsilon = one_pass.epsilon()
+  epsilon = one_pass.epsilon
   found, start = {}, 0
   for path, stats in layers.items():
     shape = stats['mean'].shape
@@ -160,7 +160,7 @@ class _Pass:
     variables = jax.tree.map(jnp.asarray, variables)
     self._step = lambda *batch: step(variables, *batch, dynamic)
     self._first = None  # (image, mask) of the first batch
-    self._facts = None  # int32 [3, N] of its step
+    self._started = None  # what its step returned
 
   def run(self, batches: Iterable[Any]) -> Iterator[Part]:
     """Yields the moments of each batch, after the next one was started."""
@@ -177,43 +177,54 @@ class _Pass:
       )
     yield self._fetch(waiting)
 
+  @property
   def epsilon(self) -> np.ndarray:
     """Each channel's epsilon, put together again from its bits."""
-    halves = np.ascontiguousarray(np.asarray(self._facts)[1:].T)
+    halves = np.ascontiguousarray(np.asarray(self._started[2])[1:].T)
     return halves.view(np.float64)[:, 0]
 
-  def _layers(self, rows: int) -> list[str]:
-    found = self.names[np.asarray(self._facts)[0] == rows]
-    return [moments.layer_name(name) for name in dict.fromkeys(found)]
+  def _layers(self, channels: np.ndarray) -> list[str]:
+    """The layers that some of these channels belong to: bool [N]."""
+    names = dict.fromkeys(self.names[channels])
+    return [moments.layer_name(name) for name in names]
 
-  def _start(self, image: Any, mask: Any) -> tuple[Any, Any]:
+  def _start(self, image: Any, mask: Any) -> tuple[Any, ...]:
     if self._first is None:
       self._first = image, mask
     first = self._first[0]
     short = image.shape[0] < first.shape[0]
     if short and image.shape[1:] == first.shape[1:]:
-      if not self._layers(moments.MIXED):
+      rows = np.asarray(self._started[2])[0]
+      if not (rows == moments.MIXED).any():
         image = _pad_like(image, first)
         mask = _pad_like(mask, self._first[1])
-    floats, count, facts = self._step(image, mask)
-    if self._facts is None:
-      self._facts = facts
-    if not np.asarray(mask).all() and (mixed := self._layers(moments.MIXED)):
-      raise ValueError(
-        f'{mixed[0]} cannot ignore masked rows: axis 0 of its input is its '
-        f'feature axis or has not the length of the batch ({image.shape[0]}). '
-        'Pass batches without masked rows.'
-      )
-    return floats, count
+    with jax.debug_nans(False):  # Masked rows are NaN.
+      started = self._step(image, mask)
+    if self._started is None:
+      self._started = started
+    return started
 
-  def _fetch(self, started: tuple[Any, Any]) -> Part:
-    floats, count = jax.device_get(started)
+  def _fetch(self, started: tuple[Any, ...]) -> Part:
+    floats, count, (rows, *_), whole = jax.device_get(started)
     mean, m2 = floats.astype(np.float64)
-    if unseen := self._layers(moments.UNSEEN):
+    if unseen := self._layers(rows == moments.UNSEEN):
       raise ValueError(
         f'not called in this pass, though in batch_stats: {", ".join(unseen)}. '
         'Pass method= or arguments that run every layer, or variables '
         'without the batch_stats of these.'
+      )
+    if not whole and (mixed := self._layers(rows == moments.MIXED)):
+      raise ValueError(
+        f'{mixed[0]} cannot ignore masked rows: axis 0 of its input is its '
+        'feature axis or has not the length of the batch. Pass batches without '
+        'masked rows.'
+      )
+    if not whole and (reached := self._layers(~np.isfinite(m2))):
+      raise ValueError(
+        f'{reached[0]} has moments that are not finite in a batch with masked '
+        'rows, which are NaN in this pass. Look for NaN or infinity in the '
+        'images. If there is none, examples mix before this layer: pass '
+        'batches without masked rows and of one size.'
       )
     return count.astype(np.float64), mean, m2
 
@@ -228,20 +239,17 @@ def _pooled(parts: Iterable[Part], names: np.ndarray) -> Part:
 
 
 def _batch_mean(parts: Iterable[Part], names: np.ndarray) -> Part:
-  batches, total = 0, [np.zeros(len(names)) for _ in range(3)]
+  batches, *total = (np.zeros(len(names)) for _ in range(4))
   for count, mean, m2 in parts:
-    if not count.any():  # Every row is padding.
-      continue
     if (count == 1).any():
       name = moments.layer_name(names[count == 1][0])
       raise ValueError(
         f'{name} got a batch with a single value per channel, which has no '
         "unbiased variance. Use larger batches or estimator='pooled'."
       )
-    batches += 1
-    with np.errstate(divide='ignore'):  # No value: _check_counts reports it.
-      for i, value in enumerate((count, mean, m2 / (count - 1))):
-        total[i] = total[i] + value
+    batches += count > 0  # Where there is no value, mean and m2 are 0.
+    for i, value in enumerate((count, mean, m2 / (count - 1))):
+      total[i] += value
   _check_counts(total[0], names)
   return total[0], total[1] / batches, total[2] / batches
 

@@ -4,7 +4,7 @@ Behind `daft_jax.bn`, which has the public names:
 
   layers = tuple(find_layers(variables['batch_stats']))
   step = get_step(model, layers, {'train': False})
-  floats, counts, facts = step(variables, images, mask, {})
+  floats, counts, facts, whole = step(variables, images, mask, {})
 
 How it works. `nn.intercept_methods` sees each call of `nn.BatchNorm` without a
 change to the model. What it records lives inside the `batch_stats` collection,
@@ -17,6 +17,7 @@ Python code does not run where JAX takes a trace from its cache.
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ EPSILON = 'daft_epsilon_low', 'daft_epsilon_high'
 # it cannot be told which example a value belongs to.
 ROWS = 'daft_rows'
 UNSEEN, BY_EXAMPLE, MIXED = 0, 1, 2
+_passes = itertools.count()
 
 # XLA's CPU compiler (jaxlib 0.10) hands chains of convolutions to a library
 # that never stores what is between them. Recording breaks the chains up, and
@@ -67,6 +69,11 @@ def find_layers(stats: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   for name, child in stats.items():
     if isinstance(child, Mapping):
       path = f'{prefix}/{name}' if prefix else name
+      if '/' in name:
+        raise ValueError(
+          f"the module name {name!r} in batch_stats has a '/', which joins "
+          'the names of a path here. Give the module another name.'
+        )
       found.update(find_layers(child, path))
   return found
 
@@ -151,17 +158,22 @@ def recorder(rows: jax.Array) -> Callable[..., Any]:
   return record
 
 
-def _augment(stats: Mapping[str, Any]) -> dict[str, Any]:
-  """Adds an empty record to each BatchNorm of `batch_stats`."""
+def _augment(stats: Mapping[str, Any], trace: str) -> dict[str, Any]:
+  """Adds an empty record to each BatchNorm of `batch_stats`.
+
+  `trace` is a name for this tracing alone. It changes the structure, so that
+  an `nn.jit` inside the model is traced again: what JAX keeps of an earlier
+  tracing refers to that one's rows.
+  """
   if _is_norm(stats):
     shape = stats['mean'].shape
-    whole = (COUNT, ROWS, *EPSILON)
-    record = {name: jnp.zeros(shape, jnp.int32) for name in whole}
+    integers = (COUNT, ROWS, *EPSILON, trace)
+    record = {name: jnp.zeros(shape, jnp.int32) for name in integers}
     # The widest float there is: float64 under jax_enable_x64.
     record |= {name: jnp.zeros(shape, float) for name in (MEAN, M2)}
     return {**stats, **record}
   return {
-    name: _augment(child) if isinstance(child, Mapping) else child
+    name: _augment(child, trace) if isinstance(child, Mapping) else child
     for name, child in stats.items()
   }
 
@@ -184,6 +196,14 @@ def compiler_options(platform: str) -> dict[str, str] | None:
   return _CPU_OPTIONS
 
 
+def _without_masked(image: jax.Array, rows: jax.Array) -> jax.Array:
+  """Images with NaN in masked rows: where rows mix, the moments show it."""
+  if not jnp.issubdtype(image.dtype, jnp.floating):
+    return image
+  counts = rows.reshape((-1,) + (1,) * (image.ndim - 1))
+  return jnp.where(counts, image, jnp.nan)
+
+
 def _make_step(
   model: nn.Module, layers: tuple[str, ...], static: dict[str, Any]
 ) -> Callable[..., Any]:
@@ -191,11 +211,12 @@ def _make_step(
     kwargs = {**static, **dynamic}
     extra = kwargs.pop('mutable', None) or ()
     extra = (extra,) if isinstance(extra, str) else tuple(extra)
-    stats = _augment(variables['batch_stats'])
+    trace = f'daft_trace_{next(_passes)}'
+    stats = _augment(variables['batch_stats'], trace)
     with nn.intercept_methods(recorder(rows)):
       _, updated = model.apply(
         {**variables, 'batch_stats': stats},
-        image,
+        _without_masked(image, rows),
         mutable=('batch_stats', *extra),
         **kwargs,
       )
@@ -206,7 +227,7 @@ def _make_step(
         [jnp.concatenate([r[name].ravel() for r in records]) for name in names]
       )
 
-    return flat(MEAN, M2), flat(COUNT)[0], flat(ROWS, *EPSILON)
+    return flat(MEAN, M2), flat(COUNT)[0], flat(ROWS, *EPSILON), rows.all()
 
   options = compiler_options(jax.default_backend())
   return jax.jit(step, compiler_options=options)
@@ -225,8 +246,8 @@ def get_step(
   Returns:
     A function of (variables, image, rows, dynamic keyword arguments) that
     returns, with the layers' channels laid end to end, mean and m2 (float
-    [2, N]), count (int32 [N]) and rows, epsilon's low and high half (int32
-    [3, N]), which are the same for each batch.
+    [2, N]), count (int32 [N]), rows and epsilon's low and high half (int32
+    [3, N]), and whether no row is masked (bool []).
   """
   try:
     return _cached_step(model, layers, tuple(sorted(static.items())))

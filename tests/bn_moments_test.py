@@ -2,8 +2,12 @@
 
 import functools
 import logging
+import socket
+import subprocess
+import sys
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -87,7 +91,7 @@ def seen(model, variables, x):
 
 def test_pooled_moments_of_nested_repeated_modules():
   model, x = Net(), normal(20, 8, 8, 3)
-  variables = init(model, x)
+  variables = flax.core.freeze(init(model, x))
   found = bn.bn_moments(model, variables, [x[:8], x[8:16], x[16:]])
   assert list(found) == ['a/bn', 'b/bn', 'last']
   check(found['last'], seen(model, variables, x))
@@ -178,6 +182,27 @@ def test_batch_mean_of_single_values_is_an_error():
     bn.bn_moments(model, init(model, x), [x[:4], x[4:]], estimator='batch_mean')
 
 
+def test_batch_mean_leaves_out_batches_without_a_value():
+  class Masked(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      mask = ~jnp.isnan(x)  # an example without a value for a channel
+      return Norm(use_running_average=True, name='bn')(x, mask=mask)
+
+  x = normal(12, 5, 2, mean=3.0)
+  x[:4, :, 1] = np.nan  # in the whole first batch
+  model = Masked()
+  found = bn.bn_moments(
+    model, init(model, x), [x[:4], x[4:8], x[8:]], estimator='batch_mean'
+  )['bn']
+  parts = np.float64(x[4:, :, 1].reshape(2, 20))
+  assert found.count.tolist() == [60, 40]
+  np.testing.assert_allclose(found.mean[1], parts.mean(), rtol=1e-6)
+  np.testing.assert_allclose(
+    found.var[1], parts.var(1, ddof=1).mean(), rtol=1e-5
+  )
+
+
 class Shared(nn.Module):
   @nn.compact
   def __call__(self, x, y):
@@ -235,6 +260,46 @@ def test_remat_and_jit(lift):
     np.testing.assert_allclose(found[path].mean, expected[path].mean, atol=1e-6)
     np.testing.assert_allclose(found[path].var, expected[path].var, rtol=1e-5)
     assert found[path].epsilon == expected[path].epsilon
+
+
+def test_jitted_blocks_that_two_models_share():
+  """JAX keeps the block's trace, which must not bring back the old mask."""
+
+  class Twice(Net):  # another model around blocks of the same shapes
+    @nn.compact
+    def __call__(self, x, train=False):
+      return super().__call__(x, train) * 2
+
+  block = functools.partial(nn.jit, static_argnums=(2,))(Block)
+  x = normal(8, 6, 6, 3)
+  variables = init(Net(), x)
+  for model, count in ((Net(block=block), 3), (Twice(block=block), 5)):
+    batch = {'image': x, 'mask': np.arange(8) < count}
+    found = bn.bn_moments(model, variables, [batch])
+    expected = bn.bn_moments(Net(), variables, [x[:count]])
+    for path in expected:
+      assert found[path].count == expected[path].count
+      np.testing.assert_allclose(found[path].var, expected[path].var, rtol=1e-5)
+
+
+def test_cond_records_the_branch_that_ran():
+  class Either(nn.Module):
+    def setup(self):
+      self.bn = Norm(use_running_average=True, epsilon=0.5)
+
+    def __call__(self, x, double=False):
+      if self.is_initializing():
+        return self.bn(x)
+      return nn.cond(
+        double, lambda m, x: m.bn(2 * x), lambda m, x: m.bn(x), self, x
+      )
+
+  model, x = Either(), normal(8, 4)
+  variables = init(model, x)
+  for double in (False, True):
+    found = bn.bn_moments(model, variables, [x], double=jnp.array(double))['bn']
+    check(found, x * (1 + double))
+    assert found.epsilon == 0.5
 
 
 class Layer(nn.Module):
@@ -430,6 +495,37 @@ def test_mixed_rows_run_unmasked_and_refuse_masked_rows():
     bn.bn_moments(first, stats, [{'image': y, 'mask': np.arange(4) < 3}])
 
 
+class TimeFirst(nn.Module):
+  """Axis 0 of the BatchNorm input is the time."""
+
+  @nn.compact
+  def __call__(self, x):
+    return Norm(use_running_average=True, name='bn')(x.swapaxes(0, 1))
+
+
+def test_rows_that_only_look_like_examples_are_an_error_or_harmless():
+  x = normal(20, 8, 4)
+  variables = init(TimeFirst(), x)
+  # Told apart by the length; then batches as long as the time, unmasked.
+  for batches in ([x[:12], x[12:]], [x[:8], x[8:16]]):
+    found = bn.bn_moments(TimeFirst(), variables, batches)
+    check(found['bn'], np.concatenate(batches))
+  with pytest.raises(ValueError, match="'bn' has moments that are not finite"):
+    bn.bn_moments(TimeFirst(), variables, [x[:8], x[8:12]])
+  with (
+    jax.debug_nans(True),
+    pytest.raises(ValueError, match="'bn' has moments"),
+  ):
+    bn.bn_moments(TimeFirst(), variables, [x[:8], x[8:12]])
+
+
+def test_masked_rows_do_not_trip_debug_nans():
+  model, x = Norm(use_running_average=True), normal(12, 4)
+  variables = model.init(jax.random.key(0), x)
+  with jax.debug_nans(True):
+    check(bn.bn_moments(model, variables, [x[:8], x[8:]])[''], x)
+
+
 class Counter(logging.Handler):
   def __init__(self):
     super().__init__()
@@ -511,6 +607,62 @@ def test_eight_devices_agree_with_one():
       assert eight[path].count == one[path].count
 
 
+TWO_PROCESSES = """
+import sys
+import jax
+port, index = sys.argv[1], int(sys.argv[2])
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 1)
+jax.distributed.initialize(
+  coordinator_address=f'127.0.0.1:{port}', num_processes=2, process_id=index
+)
+import flax.linen as nn
+import numpy as np
+from daft_jax import bn, sharding
+x = np.random.default_rng(0).normal(3, 2, (6, 5)).astype(np.float32)
+model = nn.BatchNorm(use_running_average=True)
+variables = model.init(jax.random.key(0), x)
+mesh = sharding.make_mesh()
+rows = np.s_[2 * index : 2 * index + 2]
+padded = np.concatenate([x[4:], 9 * x[:2]])  # 2 rows that count in process 0
+batches = [
+  sharding.shard_batch({'image': image[rows], 'mask': mask[rows]}, mesh)
+  for image, mask in ((x[:4], np.ones(4, bool)), (padded, np.arange(4) < 2))
+]
+variables = sharding.replicate(variables, mesh)
+found = bn.bn_moments(model, variables, batches)['']
+np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-5)
+np.testing.assert_allclose(found.var, x.var(0), rtol=1e-5)
+after = bn.convert_bn(variables, {'': found})
+np.testing.assert_allclose(after['params']['bias'], (x.mean(0)), rtol=1e-4)
+print('moments of', found.count)
+jax.distributed.shutdown()
+"""
+
+
+def test_two_processes_agree():
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = str(free.getsockname()[1])
+  running = [
+    subprocess.Popen(
+      [sys.executable, '-c', TWO_PROCESSES, port, str(index)],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    outputs = [process.communicate(timeout=120)[0] for process in running]
+  finally:
+    for process in running:
+      process.kill()
+  for process, output in zip(running, outputs, strict=True):
+    assert process.returncode == 0, output
+    assert 'moments of 6' in output
+
+
 def test_epsilon_is_not_rounded():
   model, x = Norm(use_running_average=True, epsilon=0.1), normal(4, 3)
   variables = model.init(jax.random.key(0), x)
@@ -564,3 +716,6 @@ def test_errors_about_the_model():
   variables = Partly().init(jax.random.key(0), x)
   with pytest.raises(ValueError, match="'idle' is called but has no stat"):
     bn.bn_moments(Partly(), variables, [x], both=True)
+  stats = {'a/b': {'mean': x[0], 'var': x[0]}}
+  with pytest.raises(ValueError, match="'a/b' in batch_stats has a '/'"):
+    bn.bn_moments(Partly(), {'batch_stats': stats}, [x])

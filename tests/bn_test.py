@@ -278,6 +278,33 @@ def test_a_norm_without_scale_or_bias_is_named(lacking):
   np.testing.assert_allclose(replaced['mean'], moments['bare'].mean, rtol=1e-6)
 
 
+def test_a_scale_of_other_shape_than_the_statistics_is_named():
+  class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+      return 2 * Norm(use_running_average=True, name='bn')(x), None
+
+  class Steps(nn.Module):  # one scale, statistics of each step
+    @nn.compact
+    def __call__(self, x):
+      scan = nn.scan(
+        Step,
+        variable_axes={'batch_stats': 0},
+        variable_broadcast='params',
+        split_rngs={'params': False},
+        length=2,
+      )
+      return scan(name='steps')(x, None)[0]
+
+  variables = Steps().init(jax.random.key(0), images())
+  moments = bn.bn_moments(Steps(), variables, [images()])
+  with pytest.raises(ValueError, match=r"'steps/bn' .* \(3,\) .* \(2, 3\)"):
+    bn.convert_bn(variables, moments)
+  wrong = {'steps/bn': moments['steps/bn']._replace(var=-np.eye(2, 3))}
+  with pytest.raises(ValueError, match=r'negative in channels \[\[0, 0\], \[1'):
+    bn.replace_bn(variables, wrong)
+
+
 def test_masked_training_step_equals_the_unpadded_one():
   model, x = Net(), images(6)
   variables = variables_of(model)

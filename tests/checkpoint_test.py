@@ -1,0 +1,142 @@
+"""Checkpoints: what is kept, and that it is what was saved."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from daft_jax import checkpoint, optim, sharding, train
+
+OPTIMIZER = optim.Optimizer(epochs=4, steps_per_epoch=2)
+
+
+def mesh():
+  return sharding.make_mesh(1)
+
+
+def variables(value=0.0):
+  leaf = lambda *shape: np.full(shape, value, np.float32)  # noqa: E731
+  return {
+    'params': {'conv': {'kernel': leaf(3, 2)}, 'head': {'kernel': leaf(2, 4)}},
+    'batch_stats': {'bn': {'mean': leaf(2), 'var': leaf(2)}},
+  }
+
+
+def state_at(epoch):
+  state = train.init_state(variables(epoch), '^head/', OPTIMIZER, mesh())
+  opt_state = jax.tree.map(lambda x: x + 10 * epoch, state.opt_state)
+  return state._replace(step=jnp.asarray(2 * epoch), opt_state=opt_state)
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+
+
+def fill(folder, accuracies):
+  with checkpoint.Checkpoints(folder, mesh()) as saved:
+    saved.save_start(variables(-1.0), {'C': 0.5})
+    for epoch, accuracy in enumerate(accuracies, 1):
+      saved.save(epoch, state_at(epoch), id_val=accuracy)
+
+
+def steps(folder):
+  return sorted(int(path.name) for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('accuracies', 'kept'),
+  [
+    ([0.1, 0.9, 0.3, 0.2], [0, 2, 4]),
+    ([0.9, 0.9, 0.9], [0, 1, 3]),  # of equals the earlier
+    ([0.1, 0.2], [0, 2]),
+    ([], [0]),
+  ],
+)
+def test_start_latest_and_best_are_kept(tmp_path, accuracies, kept):
+  fill(tmp_path, accuracies)
+  assert steps(tmp_path) == kept
+
+
+def test_best_is_remembered_after_a_restart(tmp_path):
+  fill(tmp_path, [0.1, 0.9, 0.3])
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    saved.save(4, state_at(4), id_val=0.5)
+  assert steps(tmp_path) == [0, 2, 4]
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    assert_same(saved.variables(2), state_at(2).variables)
+
+
+def test_restore_gives_the_latest_state(tmp_path):
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    assert saved.restore(state_at(0)) is None and saved.start() is None
+  fill(tmp_path, [0.1, 0.9, 0.3])
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    found = saved.restore(state_at(0))
+    assert_same(found, state_at(3))
+    assert type(found) is train.TrainState
+    start, notes = saved.start()
+  assert_same(start, variables(-1.0))
+  assert notes == {'C': 0.5}
+
+
+def test_extra_state_is_carried(tmp_path):
+  state = state_at(1)._replace(extra={'ema': jnp.ones(3)})
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    saved.save(1, state, id_val=0.5)
+    found = saved.restore(state._replace(extra={'ema': jnp.zeros(3)}))
+  assert_same(found, state)
+
+
+def test_donating_the_state_does_not_change_what_is_being_saved(tmp_path):
+  size = 500_000  # large enough that writing takes longer than the next step
+  big = {
+    'params': {'head': {'kernel': np.ones((size, 4), np.float32)}},
+    'batch_stats': {},
+  }
+  state = train.init_state(big, '', OPTIMIZER, mesh())
+  spoil = jax.jit(
+    lambda state: jax.tree.map(lambda x: x * 0 - 5, state), donate_argnums=0
+  )
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    saved.save(1, state, id_val=0.5)
+    jax.block_until_ready(spoil(state))
+    found = saved.variables(1)
+  assert (np.asarray(found['params']['head']['kernel']) == 1).all()
+
+
+def test_what_was_saved_on_eight_devices_is_restored_on_one(tmp_path):
+  eight = sharding.make_mesh(8)
+  state = train.init_state(variables(3.0), '', OPTIMIZER, eight)
+  with checkpoint.Checkpoints(tmp_path, eight) as saved:
+    saved.save(1, state, id_val=0.5)
+  with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
+    found = saved.variables(1)
+  assert_same(found, variables(3.0))
+  kernel = found['params']['conv']['kernel']
+  assert kernel.sharding.device_set == set(mesh().devices.flat)
+
+
+def test_prune_leaves_the_start(tmp_path):
+  fill(tmp_path, [0.1, 0.2])
+  assert checkpoint.has_start(tmp_path)
+  checkpoint.prune(tmp_path)
+  assert steps(tmp_path) == [0]
+  assert not checkpoint.has_start(tmp_path / 'elsewhere')
+
+
+def test_variables_alone(tmp_path):
+  folder = tmp_path / 'final'
+  with pytest.raises(FileNotFoundError, match='no variables are saved at'):
+    checkpoint.load_variables(folder, mesh())
+  for value in (1.0, 2.0):  # a second time replaces the first
+    checkpoint.save_variables(folder, variables(value))
+  assert_same(checkpoint.load_variables(folder, mesh()), variables(2.0))
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  fill('here', [0.1])
+  checkpoint.save_variables('final', variables(1.0))
+  assert steps(tmp_path / 'here') == [0, 1]
+  assert_same(checkpoint.load_variables('final', mesh()), variables(1.0))
