@@ -4,6 +4,10 @@
 
 A small ResNet that knows printed characters is fine-tuned on 600 handwritten
 digits of UCI (ID) and tested on 5,000 of MNIST (OOD).
+
+The learning rates were chosen by ID validation, in this search:
+
+  --config=configs/digits.py:lrs=0.003+0.01+0.03,head_lrs=0.03+0.1+0.3
 """
 
 from configs import common
@@ -14,4 +18,6 @@ def get_config(arg=''):
   config.suite = 'digits'
   config.methods = ('lp', 'ft', 'lp_ft', 'daft')
   config.seeds = (0, 1)
+  config.lrs = (0.01,)
+  config.head_lrs = (0.1,)
   return common.update(config, arg)

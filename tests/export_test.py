@@ -1,0 +1,92 @@
+"""Exported weights are the chosen trial's."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import daft_jax
+from daft_jax import experiment, export, models, pretrained, results
+
+
+@pytest.fixture(scope='module')
+def workdir(tiny_config, tmp_path_factory):
+  found = tmp_path_factory.mktemp('run')
+  experiment.run(tiny_config(methods=('lp_sgd',)), found)
+  return found
+
+
+def test_what_is_exported_can_be_loaded(workdir, tmp_path, capsys):
+  path = tmp_path / 'mine.safetensors'
+  assert export.main([str(workdir), str(path)]) == 0
+  assert 'bytes, ID test' in capsys.readouterr().out
+  model, expected, _ = daft_jax.load_run(workdir, 'lp_sgd')
+  found = daft_jax.load_pretrained('resnet14_cifar.glyphs', model, path)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  _, metadata = pretrained.read_weights(path)
+  (line,) = results.read(workdir)
+  assert json.loads(metadata['id_test']) == line['id_test']
+  assert json.loads(metadata['config'])['epochs'] == 2
+  assert json.loads(metadata['preprocess'])['image_size'] == 24
+
+
+def test_half_precision_is_half_the_size(workdir, tmp_path):
+  paths = [tmp_path / 'a.safetensors', tmp_path / 'b.safetensors']
+  for path, dtype in zip(paths, ('float32', 'float16'), strict=True):
+    export.export(workdir, path, dtype=dtype)
+  sizes = [path.stat().st_size for path in paths]
+  assert 0.45 < sizes[1] / sizes[0] < 0.6
+
+
+def test_mistakes_are_one_line(workdir, tmp_path, capsys):
+  path = str(tmp_path / 'a.safetensors')
+  assert export.main([str(workdir), path, '--method=ft']) == 2
+  assert "no finished trial of 'ft'" in capsys.readouterr().err
+  assert export.main([str(tmp_path), path]) == 2
+  assert 'is not a workdir' in capsys.readouterr().err
+
+
+def test_the_weights_that_ship_are_those_of_the_config():
+  path = pretrained.reader.WEIGHTS / 'resnet14_cifar_glyphs.safetensors'
+  assert path.stat().st_size <= 1_000_000
+  _, metadata = pretrained.read_weights(path)
+  config = json.loads(metadata['config'])
+  from daft_jax import main
+
+  made = main.load_config(
+    str(pretrained.reader.WEIGHTS.parents[2] / 'configs/glyphs_pretrain.py')
+  )
+  for name in ('suite', 'backbone', 'epochs', 'batch_size', 'weights'):
+    assert config[name] == made[name], name
+  assert config['optimizer'] == made.optimizer.to_dict()
+  assert json.loads(metadata['seed']) in made.seeds
+  row = pretrained.lookup('resnet14_cifar.glyphs')
+  preprocess = json.loads(metadata['preprocess'])
+  assert preprocess['mean'] == list(row.mean)
+  assert preprocess['image_size'] == row.image_size
+
+
+def test_the_weights_that_ship_have_the_accuracy_they_state():
+  from daft_jax import evaluate, sharding
+  from daft_jax.data import pipeline, sources
+  from daft_jax.data.preprocess import Preprocess
+
+  row = pretrained.lookup('resnet14_cifar.glyphs')
+  model = models.create_model(row.architecture, row.num_classes)
+  variables = daft_jax.load_pretrained(row.tag, model, head='keep')
+  _, metadata = pretrained.read_weights(pretrained.reader.WEIGHTS / row.file)
+  found = evaluate.evaluate(
+    model,
+    variables,
+    pipeline.eval_batches(
+      sources.load('glyphs:test', image_size=row.image_size),
+      Preprocess(row.image_size, row.mean, row.std),
+      batch_size=256,
+    ),
+    sharding.make_mesh(1),
+  )
+  # Another version of matplotlib or Pillow may draw a pixel otherwise.
+  stated = json.loads(metadata['id_test'])
+  assert found.metrics['accuracy'] == pytest.approx(stated, abs=0.01)
+  assert stated > 0.95
