@@ -50,49 +50,42 @@ def bn_moments(
 ) -> dict[str, BNMoments]:
   """Records the input moments of every BatchNorm in one eval-mode pass.
 
-  The model computes as it does in evaluation. Each input is reduced in float32
-  (float64 if it is float64) around its own means, and merged over examples,
-  calls and, in float64, batches by Chan's formula, so that nothing cancels.
+  Each input is reduced in float32 (float64 if it is float64) around its own
+  means, and merged over examples, calls and, in float64, batches by Chan's
+  formula, so that nothing cancels.
 
   `'pooled'` is the mean and population variance over all examples, whatever
   the batch size, order or padding:
 
     mean = sum x / n,  var = sum (x - mean)^2 / n
 
-  `'batch_mean'` is the DAFT authors' estimator: the plain averages over the
-  batches of the batch means and the unbiased batch variances, where a short
-  last batch weighs as much as any other. It leaves out the variance between
-  batch means.
+  `'batch_mean'` is the DAFT authors' estimator: plain averages of the batch
+  means and the unbiased batch variances, a short last batch weighing as much
+  as any other. It leaves out the variance between batch means.
 
-  All batches of one size compile once, and again in no later call with an
-  equal model. A short batch is padded and masked. Where it cannot be told
-  which values belong to which example (axis 0 of a BatchNorm's input is its
-  feature axis, or has not the batch's length) it runs at its own size. The
-  images of masked rows are taken to be NaN, so that it is an error, not a
-  wrong number, if they reach the moments all the same.
+  It compiles once, for all calls with an equal model: a short batch is padded
+  and masked, unless values cannot be told by example (axis 0 of a BatchNorm's
+  input is its feature axis, or has not the batch's length). Masked rows are
+  NaN in the pass: an error, not a wrong number, if they reach the moments.
 
   Args:
-    model: a linen module that uses `nn.BatchNorm`, as the model itself or
-      anywhere inside: repeated, nested, in `nn.remat`, `nn.scan` or `nn.vmap`.
+    model: a linen module that is or has an `nn.BatchNorm`, at any depth, also
+      in `nn.remat`, `nn.scan` or `nn.vmap`.
     variables: its variables, `params` and `batch_stats` among them.
-    batches: iterable of batches, each an array [B, ...] or a dict with 'image'
-      [B, ...] and, optionally, 'mask' bool [B] (False: the row is ignored);
-      NumPy arrays or (sharded) JAX arrays.
+    batches: iterable of NumPy or (sharded) JAX arrays [B, ...], or of dicts of
+      'image' [B, ...] and perhaps 'mask' bool [B] (False: row ignored).
     estimator: 'pooled' or 'batch_mean'.
-    **apply_kwargs: further arguments of `model.apply`, `method` and `rngs`
-      included. `train=False`, `training=False`, `is_training=False`,
-      `use_running_average=True` and `deterministic=True` are filled in where
-      the method has an argument of that name.
+    **apply_kwargs: further arguments of `model.apply`. `train`, `training` or
+      `is_training=False`, `use_running_average` or `deterministic=True` are
+      filled in where the method has an argument of that name.
 
   Returns:
-    The moments of each BatchNorm by its path in `batch_stats`, for example
-    'layer1_0/bn1'.
+    The moments of each BatchNorm by its path, such as 'layer1_0/bn1'.
 
   Raises:
-    ValueError: no BatchNorm or no batch; and naming the layer: a BatchNorm
-      that was not called or ran on batch statistics, masked rows where they
-      cannot be told apart or reach the moments, a batch with one value per
-      channel ('batch_mean').
+    ValueError: no BatchNorm or no batch; and naming the layer: it was not
+      called or ran on batch statistics, masked rows reach its moments, a batch
+      gives it one value per channel ('batch_mean').
 
   Sources: DAFT, arXiv 2308.07728; Chan, Golub, LeVeque 1979 and 1983.
 

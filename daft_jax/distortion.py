@@ -112,17 +112,7 @@ def parameter_distance(variables: PyTree, start: PyTree) -> dict[str, float]:
     {'head': 5.0, 'total': 5.0}
   """
   new, old = trees.flatten(variables), trees.flatten(start)
-  differ = [
-    path
-    for path in dict.fromkeys([*new, *old])
-    if np.shape(new.get(path)) != np.shape(old.get(path))
-    or (path in new) != (path in old)
-  ]
-  if differ:
-    raise ValueError(
-      f'variables and start are not of the same model: {", ".join(differ[:8])}'
-      ' are in one only, or of other shape'
-    )
+  _check_alike(new, old)
   squares: dict[str, float] = {}
   total = 0.0
   for path, leaf in new.items():
@@ -134,6 +124,25 @@ def parameter_distance(variables: PyTree, start: PyTree) -> dict[str, float]:
   return {kind: value**0.5 for kind, value in squares.items()} | {
     'total': total**0.5
   }
+
+
+def _check_alike(new: dict[str, Any], old: dict[str, Any]) -> None:
+  shapes = [
+    f'{path} {np.shape(leaf)}, in start {np.shape(old[path])}'
+    for path, leaf in new.items()
+    if path in old and np.shape(leaf) != np.shape(old[path])
+  ]
+  differ = {
+    'only in variables': [path for path in new if path not in old],
+    'only in start': [path for path in old if path not in new],
+    'of other shape': shapes,
+  }
+  found = [f'{k}: {", ".join(v[:8])}' for k, v in differ.items() if v]
+  if found:
+    raise ValueError(
+      f'variables and start are not of the same model; {"; ".join(found)}. '
+      'Pass the variables that this model was started from.'
+    )
 
 
 def _kind(path: str) -> str:

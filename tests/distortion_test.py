@@ -104,6 +104,11 @@ def test_parameters_by_kind():
 
 def test_parameters_of_another_model():
   other = variables(1.0)
-  del other['params']['bn']['bias']
-  with pytest.raises(ValueError, match='params/bn/bias are in one only'):
+  bias = other['params']['bn'].pop('bias')
+  with pytest.raises(ValueError, match='only in variables: params/bn/bias'):
+    distortion.parameter_distance(variables(1.0), other)
+  with pytest.raises(ValueError, match='only in start: params/bn/bias'):
+    distortion.parameter_distance(other, variables(1.0))
+  other['params']['bn']['bias'] = np.append(bias, 0)
+  with pytest.raises(ValueError, match='of other shape: params/bn/bias'):
     distortion.parameter_distance(variables(1.0), other)

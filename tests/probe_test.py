@@ -120,8 +120,11 @@ def test_a_class_that_is_absent_from_training_is_never_likely():
   assert (predicted != 3).all() and np.isfinite(found.kernel).all()
 
 
-def test_constant_features_give_the_prior():
-  x, y = np.ones((6, 3), np.float32), np.array([1, 1, 1, 1, 2, 0])
+@pytest.mark.parametrize('value', [0.0, 1e-42, 1e4 / 3])
+def test_constant_features_give_the_prior(value):
+  x = np.full((6, 3), value, np.float32)
+  x[0] = np.nextafter(x[0], np.float32(1e9))  # as rounding leaves them
+  y = np.array([1, 1, 1, 1, 2, 0])
   found = fit(x, y, x, y, Cs=(1.0,))
   assert found.id_val == pytest.approx(4 / 6)
 
@@ -138,6 +141,9 @@ def test_constant_features_give_the_prior():
       r'1 examples \(the first: 7\) are not finite',
     ),
     (lambda x, y: (x[:, :5], y), 'training features have 5 columns'),
+    (lambda x, y: (np.full_like(x, np.inf), y), '600 examples'),
+    (lambda x, y: (x.astype(float) * 1e300, y), 'are not finite'),
+    (lambda x, y: (x, y + 0.5), 'labels are float64; pass integers'),
   ],
 )
 def test_bad_input_is_named(change, says):
@@ -146,7 +152,9 @@ def test_bad_input_is_named(change, says):
     fit(*change(x, y), val_x, val_y)
 
 
-@pytest.mark.parametrize('Cs', [(), (0.0, 1.0), (-1.0,), (float('nan'),)])
-def test_C_has_to_be_positive(Cs):
-  with pytest.raises(ValueError, match='Cs has to be positive numbers'):
-    fit(Cs=Cs)
+@pytest.mark.parametrize('bad', [1e-50, 0.0, -1.0, 1e39, np.inf, np.nan])
+def test_Cs_are_numbers_that_float32_can_work_with(bad):
+  with pytest.raises(ValueError, match='Cs has to be numbers from'):
+    fit(Cs=(1.0, bad))
+  with pytest.raises(ValueError, match='Cs has to be numbers from'):
+    fit(Cs=())
