@@ -31,6 +31,7 @@ from daft_jax import (
 )
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.methods import uses_head_lr, uses_lr
+from daft_jax.report import collect
 from daft_jax.settings import check
 from daft_jax.task import Task
 
@@ -254,7 +255,7 @@ def _evaluate_further(
 
 def _write_eval(workdir: pathlib.Path, further: list[dict[str, Any]]) -> None:
   """Adds lines to `eval.jsonl`; new sets join, known ones are replaced."""
-  merged = {line['trial']: line for line in report.read_eval(workdir)}
+  merged = {line['trial']: line for line in collect.read_eval(workdir)}
   for line in further:
     old = merged.get(line['trial'], {})
     both = {key: old.get(key, {}) | line[key] for key in ('ood', 'metrics')}

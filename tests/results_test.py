@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from daft_jax import results, summary
+from daft_jax import results
+from daft_jax.report import summary
 
 
 def make(trial='0' * 12, method='ft', seed=0, lr=0.1, head_lr=None, **fields):

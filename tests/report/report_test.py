@@ -11,9 +11,17 @@ import sys
 import numpy as np
 import pytest
 
-from daft_jax import figures, histograms, report, results, summary, tables
+from daft_jax import report, results
+from daft_jax.report import (
+  __main__,
+  collect,
+  figures,
+  histograms,
+  summary,
+  tables,
+)
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 # method: rates, mean of ID and OOD accuracy, L2, its cosine, seconds
 METHODS = {
@@ -205,7 +213,7 @@ def test_workdirs_are_put_together(tmp_path):
   assert 'not all have the same number of seeds' in text
   assert 'The workdirs differ in `epochs` (10, 20).' in text
   # The same workdir twice, or a copy of it, adds nothing.
-  assert len(report.collect([one, one, two]).lines) == 6
+  assert len(collect.collect([one, one, two]).lines) == 6
 
 
 def test_a_single_method_and_seed_is_not_compared(tmp_path):
@@ -360,6 +368,25 @@ def test_styles_differ_and_do_not_depend_on_the_others():
   assert figures.styles(['daft'])['daft'] == styles['daft']
 
 
+@pytest.mark.parametrize(
+  ('others', 'several', 'expected'),
+  [
+    (False, False, []),
+    (False, True, ['one seed', 'mean ± std over seeds']),
+    (True, False, ['other rate', 'chosen rate']),
+    (
+      *(True, True),
+      ['other rate', 'chosen rate, one seed', 'mean ± std over seeds'],
+    ),
+  ],
+)
+def test_the_legend_names_what_is_drawn(others, several, expected):
+  figure, _ = figures.new(4, 3, 1, 1)
+  figures._legend(figure, figures.styles(['ft']), others, several, False)
+  texts = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert texts == ['ft', *([' '] if expected else []), *expected]
+
+
 def test_the_diagonal_and_a_far_trial(tmp_path, workdir):
   lines = results.read(workdir)
   choices = results.choose(lines)
@@ -418,7 +445,7 @@ def test_command_errors_are_one_line_and_status_2(tmp_path):
 
 def test_no_finished_trials(tmp_path, capsys):
   workdir = write_workdir(tmp_path / 'one', ())
-  assert report.main([str(workdir)]) == 2
+  assert __main__.main([str(workdir)]) == 2
   error = capsys.readouterr().err
   assert 'no finished trials in' in error and error.count('\n') == 1
 
@@ -428,7 +455,7 @@ def test_what_does_not_belong_together(tmp_path, capsys, field):
   one = write_workdir(tmp_path / 'one', ('lp',), seeds=(0,))
   two = write_workdir(tmp_path / 'two', ('ft',), seeds=(0,))
   edit(two, 'ft', **{field: 'another'})
-  assert report.main([str(one), str(two)]) == 2
+  assert __main__.main([str(one), str(two)]) == 2
   error = capsys.readouterr().err
   assert f"{field} 'another'" in error and error.count('\n') == 1
 
@@ -439,7 +466,7 @@ def test_same_rates_with_other_settings(tmp_path, capsys):
   (folder,) = (two / 'trials').iterdir()
   folder.rename(folder.with_name('0' * 12))
   edit(two, 'lp', trial='0' * 12)
-  assert report.main([str(one), str(two)]) == 2
+  assert __main__.main([str(one), str(two)]) == 2
   assert 'both lp, seed 0' in capsys.readouterr().err
 
 
@@ -447,6 +474,6 @@ def test_damaged_result_is_named(tmp_path, capsys):
   workdir = write_workdir(tmp_path / 'one', ('lp',), seeds=(0,))
   (path,) = workdir.glob('trials/*/result.json')
   path.write_text(path.read_text()[:-20])
-  assert report.main([str(workdir)]) == 2
+  assert __main__.main([str(workdir)]) == 2
   error = capsys.readouterr().err
   assert f'{path}: damaged' in error and 'delete' in error

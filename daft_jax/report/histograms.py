@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daft_jax import figures, results
+from daft_jax import results
+from daft_jax.report import figures
 
 
 class Histogram(NamedTuple):

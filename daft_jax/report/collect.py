@@ -1,23 +1,14 @@
-"""Makes a report of finished trials: tables, and figures beside them.
+"""Reads the result files of workdirs that go into one report.
 
-  python -m daft_jax.report WORKDIR... [--output DIR]
-
-writes `report.md`, `ood_against_id.png` and `feature_distortion.png`. It reads
-the files of the workdirs and nothing else, and imports no JAX, so it runs on
-any machine the files were copied to. Several workdirs of one suite, backbone
-and weights are put together: seeds on one machine, methods on another.
+found = collect(['/tmp/digits'])
+found.lines[0]['id_test']                        # 0.98
 """
 
-import argparse
-import importlib.util
 import pathlib
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from daft_jax import document, figures, histograms, results, summary, tables
-
-PathLike = results.PathLike
+from daft_jax import results
 
 _EVAL_FIX = 'take the line out and evaluate again with config.eval_only'
 
@@ -31,7 +22,7 @@ class Collected(NamedTuple):
   further: list[results.Line]  # eval.jsonl
 
 
-def collect(workdirs: Sequence[PathLike]) -> Collected:
+def collect(workdirs: Sequence[results.PathLike]) -> Collected:
   """Reads workdirs and checks that they belong together.
 
   A trial that is in two of them (same settings, same name) counts once.
@@ -92,7 +83,7 @@ def _check_twice(
       )
 
 
-def read_eval(workdir: PathLike) -> list[results.Line]:
+def read_eval(workdir: results.PathLike) -> list[results.Line]:
   """Reads `eval.jsonl`: accuracies of trials on further OOD sets, or [].
 
   Raises:
@@ -114,87 +105,3 @@ def read_eval(workdir: PathLike) -> list[results.Line]:
         )
     lines.append(line)
   return lines
-
-
-def write_report(
-  workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
-) -> pathlib.Path:
-  """Writes `report.md` and its figures; returns the path of the former.
-
-  Args:
-    workdirs: one workdir or several, which are put together.
-    output: the folder to write to, made if needed; default: the first workdir.
-
-  Raises:
-    results.ResultsError: see `collect`.
-  """
-  if isinstance(workdirs, (str, pathlib.Path)):
-    workdirs = [workdirs]
-  return _write(collect(workdirs), output or workdirs[0])
-
-
-def _write(found: Collected, output: PathLike) -> pathlib.Path:
-  output = pathlib.Path(output)
-  output.mkdir(parents=True, exist_ok=True)
-  images = draw(found)
-  for name, png in images.items():
-    results.atomic_write(output / name, png)
-  text = document.compose(
-    found.lines, found.experiments, found.further, set(images)
-  )
-  results.atomic_write(output / 'report.md', text)
-  return output / 'report.md'
-
-
-def draw(found: Collected) -> dict[str, bytes]:
-  """Returns {file name: PNG}, nothing where matplotlib is not installed."""
-  if importlib.util.find_spec('matplotlib') is None:
-    return {}
-  choices = results.choose(found.lines)
-  suite = found.lines[0]['suite']
-  images = {
-    document.ACCURACY: figures.accuracy(found.lines, choices, suite),
-    document.DISTORTION: histograms.draw(
-      histograms.read(choices, found.folders), choices
-    ),
-  }
-  return {name: png for name, png in images.items() if png is not None}
-
-
-def console_table(lines: Iterable[results.Line]) -> str:
-  """Returns the final table as plain text of at most 100 columns.
-
-  Example:
-    print(report.console_table(results.read(workdir)))
-  """
-  lines = list(lines)
-  rows = summary.summarize(lines)
-  text = [tables.console(rows)] if rows else []
-  text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
-  return '\n'.join(text or ['no finished trials'])
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the command line; returns the exit status, 2 after an error."""
-  parser = argparse.ArgumentParser(
-    prog='python -m daft_jax.report',
-    description='Makes report.md and its figures from finished trials.',
-  )
-  parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
-  parser.add_argument(
-    '--output', metavar='DIR', help='default: the first WORKDIR'
-  )
-  arguments = parser.parse_args(argv)
-  try:
-    found = collect(arguments.workdirs)
-    path = _write(found, arguments.output or arguments.workdirs[0])
-  except (results.ResultsError, OSError) as error:
-    print(f'daft_jax.report: {error}', file=sys.stderr)
-    return 2
-  print(console_table(found.lines))
-  print(f'\nwritten: {path}')
-  return 0
-
-
-if __name__ == '__main__':
-  sys.exit(main())

@@ -10,7 +10,8 @@ deviation over seeds, and where there is none.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from daft_jax import results, summary, tables
+from daft_jax import results
+from daft_jax.report import summary, tables
 
 ACCURACY = 'ood_against_id.png'
 DISTORTION = 'feature_distortion.png'

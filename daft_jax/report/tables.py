@@ -14,7 +14,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from daft_jax import results, summary
+from daft_jax import results
+from daft_jax.report import summary
 
 MISSING = '–'
 NOT_COMPARED = 'not compared'

@@ -100,7 +100,7 @@ def accuracy(
     hidden = len(points) - len(near)
     note(axes, f'{hidden} trial{"s" * (hidden > 1)} out of view')
   several = any(len(choice.lines) > 1 for choice in choices.values())
-  _legend(figure, look, several, diagonal)
+  _legend(figure, look, bool(near - chosen), several, diagonal)
   return png(figure)
 
 
@@ -147,7 +147,11 @@ def _diagonal(axes: Any) -> bool:
 
 
 def _legend(
-  figure: Any, look: dict[str, Style], several: bool, diagonal: bool
+  figure: Any,
+  look: dict[str, Style],
+  others: bool,
+  several: bool,
+  diagonal: bool,
 ) -> None:
   from matplotlib.lines import Line2D
 
@@ -159,17 +163,18 @@ def _legend(
 
   methods = [mark(s, 8, name, s.colour) for name, s in look.items()]
   grey = Style(GREY, 'o')
-  kinds = [mark(grey, 6, 'other rate', 'none')]
+  rate = 'chosen rate, ' * others
+  kinds = [mark(grey, 6, 'other rate', 'none')] if others else []
   if several:
-    kinds.append(mark(grey, 6, 'chosen rate, one seed', GREY))
+    kinds.append(mark(grey, 6, f'{rate}one seed', GREY))
     kinds.append(mark(grey, 11, 'mean ± std over seeds', GREY))
-  else:
+  elif others:
     kinds.append(mark(grey, 11, 'chosen rate', GREY))
   if diagonal:
     kinds.append(Line2D([], [], color=GREY, lw=1, ls='--', label='OOD = ID'))
-  gap = Line2D([], [], ls='', label=' ')
+  gap = [Line2D([], [], ls='', label=' ')] if kinds else []
   figure.legend(
-    handles=[*methods, gap, *kinds], loc='outside right upper', frameon=False,
+    handles=[*methods, *gap, *kinds], loc='outside right upper', frameon=False,
     fontsize=10.5, labelcolor=INK, handletextpad=0.4, handlelength=1.6,
     borderaxespad=0.6,
   )  # fmt: skip

@@ -1,0 +1,80 @@
+"""A report of finished trials: tables, and figures beside them.
+
+  python -m daft_jax.report WORKDIR... [--output DIR]
+
+writes `report.md`, `ood_against_id.png` and `feature_distortion.png`. It reads
+the files of the workdirs and nothing else, and imports no JAX, so it runs on
+any machine the files were copied to. Several workdirs of one suite, backbone
+and weights are put together: seeds on one machine, methods on another.
+"""
+
+import importlib.util
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from daft_jax import results
+from daft_jax.report import (
+  collect,
+  document,
+  figures,
+  histograms,
+  summary,
+  tables,
+)
+
+PathLike = results.PathLike
+
+
+def write_report(
+  workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
+) -> pathlib.Path:
+  """Writes `report.md` and its figures; returns the path of the former.
+
+  Args:
+    workdirs: one workdir or several, which are put together.
+    output: the folder to write to, made if needed; default: the first workdir.
+
+  Raises:
+    results.ResultsError: see `collect.collect`.
+  """
+  if isinstance(workdirs, (str, pathlib.Path)):
+    workdirs = [workdirs]
+  found = collect.collect(workdirs)
+  output = pathlib.Path(output or workdirs[0])
+  output.mkdir(parents=True, exist_ok=True)
+  images = _draw(found)
+  for name, png in images.items():
+    results.atomic_write(output / name, png)
+  text = document.compose(
+    found.lines, found.experiments, found.further, set(images)
+  )
+  results.atomic_write(output / 'report.md', text)
+  return output / 'report.md'
+
+
+def _draw(found: collect.Collected) -> dict[str, bytes]:
+  """Returns {file name: PNG}, nothing where matplotlib is not installed."""
+  if importlib.util.find_spec('matplotlib') is None:
+    return {}
+  choices = results.choose(found.lines)
+  suite = found.lines[0]['suite']
+  images = {
+    document.ACCURACY: figures.accuracy(found.lines, choices, suite),
+    document.DISTORTION: histograms.draw(
+      histograms.read(choices, found.folders), choices
+    ),
+  }
+  return {name: png for name, png in images.items() if png is not None}
+
+
+def console_table(lines: Iterable[results.Line]) -> str:
+  """Returns the final table as plain text of at most 100 columns.
+
+  Example:
+    print(report.console_table(results.read(workdir)))
+  """
+  lines = list(lines)
+  rows = summary.summarize(lines)
+  text = [tables.console(rows)] if rows else []
+  text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
+  return '\n'.join(text or ['no finished trials'])

@@ -1,0 +1,34 @@
+"""The command line of the report: `python -m daft_jax.report --help`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from daft_jax import report, results
+from daft_jax.report import collect
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status, 2 after an error."""
+  parser = argparse.ArgumentParser(
+    prog='python -m daft_jax.report',
+    description='Makes report.md and its figures from finished trials.',
+  )
+  parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
+  parser.add_argument(
+    '--output', metavar='DIR', help='default: the first WORKDIR'
+  )
+  arguments = parser.parse_args(argv)
+  try:
+    path = report.write_report(arguments.workdirs, arguments.output)
+    lines = collect.collect(arguments.workdirs).lines
+  except (results.ResultsError, OSError) as error:
+    print(f'daft_jax.report: {error}', file=sys.stderr)
+    return 2
+  print(report.console_table(lines))
+  print(f'\nwritten: {path}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
