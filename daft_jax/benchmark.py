@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from daft_jax import bn, models, moments
+from daft_jax import bn, models
+from daft_jax.bn import recording
 
 # name: (image size, batch size, number of batches)
 _BN_CASES = {
@@ -49,7 +50,7 @@ def compare(rounds: int, *sides: Callable[[], Any]) -> list[list[float]]:
 def bench_bn(args: argparse.Namespace) -> None:
   """Prints the ratio of `bn_moments` to a plain eval pass; bound: 1.10.
 
-  On CPU the pass is compiled with options of its own (see moments.py); the
+  On CPU the pass is compiled with options of its own (see bn/recording.py); the
   second ratio is to an eval pass with the same options.
   """
   for name in [args.model] if args.model else _BN_CASES:
@@ -72,7 +73,7 @@ def bench_bn(args: argparse.Namespace) -> None:
     plain, same, recorded = compare(
       args.rounds,
       eval_pass(None),
-      eval_pass(moments.compiler_options(jax.default_backend())),
+      eval_pass(recording.compiler_options(jax.default_backend())),
       functools.partial(bn.bn_moments, model, variables, batches),
     )
     print(f'{name}: {number} batches of {batch} x {size} x {size}')

@@ -19,10 +19,10 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 LAYERS = (
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods', 'results'),
-    *('settings', 'reductions', 'data.suites', 'pretrained.registry'),
+    *('settings', 'data.suites', 'pretrained.registry'),
   ),
   (
-    *('bn', 'moments', 'conversion', 'estimators', 'optim', 'probe'),
+    *('bn', 'bn.*', 'optim', 'probe'),
     *('models', 'models.*', 'data', 'data.*', 'pretrained', 'pretrained.*'),
     *('checkpoint', 'distortion'),
   ),
@@ -35,7 +35,7 @@ LAYERS = (
   ('__init__',),
 )
 GROUPS = (
-  ('bn', 'moments', 'conversion', 'estimators', 'reductions'),
+  ('bn', 'bn.*'),
   ('models', 'models.*'),
   ('data', 'data.*'),
   ('pretrained', 'pretrained.*'),
@@ -57,7 +57,7 @@ OWNERS = {
   'tensorflow': ('data.*',),
   'tensorflow_datasets': ('data.*',),
   'flax.linen': (
-    *('models', 'models.*', 'bn', 'moments', 'conversion', 'estimators'),
+    *('models', 'models.*', 'bn', 'bn.*'),
     *('train', 'evaluate'),
   ),
   'flax.nnx': (),
@@ -190,7 +190,8 @@ def test_a_wrong_import_is_found(module, source, fault):
 @pytest.mark.parametrize(
   ('module', 'source'),
   [
-    ('bn', 'from daft_jax import __version__, trees, moments\nimport jax'),
+    ('bn', 'from daft_jax import __version__, trees\nimport jax'),
+    ('bn.conversion', 'from daft_jax.bn import recording'),
     ('distortion', 'from daft_jax.data import suites'),
     ('trial', 'from daft_jax.models import create_model'),
     ('bn', 'from absl import logging\nimport flax.linen as nn'),

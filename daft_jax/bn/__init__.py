@@ -29,10 +29,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from daft_jax import estimators
-from daft_jax import moments as recording
-from daft_jax.conversion import convert_bn, replace_bn
-from daft_jax.estimators import BNMoments
+from daft_jax.bn import estimators, recording
+from daft_jax.bn.conversion import convert_bn, replace_bn
+from daft_jax.bn.estimators import BNMoments
 
 __all__ = ['BNMoments', 'batch_mask', 'bn_moments', 'convert_bn', 'replace_bn']
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import moments, reductions
+from daft_jax.bn import recording, reductions
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # count, mean, m2: float64 [N]
 
@@ -59,7 +59,7 @@ def estimate(
       f'estimator={estimator!r} is unknown; choose one of '
       f'{", ".join(map(repr, _ESTIMATORS))}.'
     )
-  layers = moments.find_layers(variables.get('batch_stats', {}))
+  layers = recording.find_layers(variables.get('batch_stats', {}))
   if not layers:
     raise ValueError(
       "variables['batch_stats'] holds no BatchNorm, so there is nothing to "
@@ -155,7 +155,7 @@ class _Pass:
     self.names = np.repeat(np.array(list(layers), object), sizes)
     dynamic = {k: v for k, v in kwargs.items() if _is_traced(v)}
     static = {k: v for k, v in kwargs.items() if k not in dynamic}
-    step = moments.get_step(model, tuple(layers), static)
+    step = recording.get_step(model, tuple(layers), static)
     # NumPy leaves go to the device once, not with every batch.
     variables = jax.tree.map(jnp.asarray, variables)
     self._step = lambda *batch: step(variables, *batch, dynamic)
@@ -186,7 +186,7 @@ class _Pass:
   def _layers(self, channels: np.ndarray) -> list[str]:
     """The layers that some of these channels belong to: bool [N]."""
     names = dict.fromkeys(self.names[channels])
-    return [moments.layer_name(name) for name in names]
+    return [recording.layer_name(name) for name in names]
 
   def _start(self, image: Any, mask: Any) -> tuple[Any, ...]:
     if self._first is None:
@@ -195,7 +195,7 @@ class _Pass:
     short = image.shape[0] < first.shape[0]
     if short and image.shape[1:] == first.shape[1:]:
       rows = np.asarray(self._started[2])[0]
-      if not (rows == moments.MIXED).any():
+      if not (rows == recording.MIXED).any():
         image = _pad_like(image, first)
         mask = _pad_like(mask, self._first[1])
     with jax.debug_nans(False):  # Masked rows are NaN.
@@ -207,13 +207,13 @@ class _Pass:
   def _fetch(self, started: tuple[Any, ...]) -> Part:
     floats, count, (rows, *_), whole = jax.device_get(started)
     mean, m2 = floats.astype(np.float64)
-    if unseen := self._layers(rows == moments.UNSEEN):
+    if unseen := self._layers(rows == recording.UNSEEN):
       raise ValueError(
         f'not called in this pass, though in batch_stats: {", ".join(unseen)}. '
         'Pass method= or arguments that run every layer, or variables '
         'without the batch_stats of these.'
       )
-    if not whole and (mixed := self._layers(rows == moments.MIXED)):
+    if not whole and (mixed := self._layers(rows == recording.MIXED)):
       raise ValueError(
         f'{mixed[0]} cannot ignore masked rows: axis 0 of its input is its '
         'feature axis or has not the length of the batch. Pass batches without '
@@ -242,7 +242,7 @@ def _batch_mean(parts: Iterable[Part], names: np.ndarray) -> Part:
   batches, *total = (np.zeros(len(names)) for _ in range(4))
   for count, mean, m2 in parts:
     if (count == 1).any():
-      name = moments.layer_name(names[count == 1][0])
+      name = recording.layer_name(names[count == 1][0])
       raise ValueError(
         f'{name} got a batch with a single value per channel, which has no '
         "unbiased variance. Use larger batches or estimator='pooled'."
@@ -267,7 +267,7 @@ def _check_counts(count: np.ndarray, names: np.ndarray) -> None:
       "whose 'mask' is True."
     )
   if (count == 0).any():
-    name = moments.layer_name(names[count == 0][0])
+    name = recording.layer_name(names[count == 0][0])
     raise ValueError(
       f'{name} has channels that no value reached: the mask the model gives '
       'it is False everywhere there. Pass batches that cover them.'

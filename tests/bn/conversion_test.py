@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daft_jax import bn, conversion, reductions
+from daft_jax import bn
+from daft_jax.bn import conversion, reductions
 
 Norm = functools.partial(nn.BatchNorm, momentum=0.9, use_fast_variance=False)
 

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import reductions
+from daft_jax.bn import reductions
 
 COUNT, MEAN, M2 = 'daft_count', 'daft_mean', 'daft_m2'
 EPSILON = 'daft_epsilon_low', 'daft_epsilon_high'

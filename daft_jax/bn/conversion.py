@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import moments as recording
 from daft_jax import trees
-from daft_jax.estimators import BNMoments
+from daft_jax.bn import recording
+from daft_jax.bn.estimators import BNMoments
 
 PyTree = Any
 
