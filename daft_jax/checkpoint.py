@@ -145,7 +145,10 @@ def load_variables(folder: PathLike, mesh: Any) -> PyTree:
   if not folder.is_dir():
     raise FileNotFoundError(f'no variables are saved at {folder}')
   with ocp.StandardCheckpointer() as checkpointer:
-    tree = checkpointer.metadata(folder).item_metadata.tree
+    found = checkpointer.metadata(folder).item_metadata
+    if found is None:
+      raise FileNotFoundError(f'no variables are saved at {folder}')
+    tree = found.tree
     return checkpointer.restore(folder, _abstract(tree, mesh))
 
 

@@ -1,10 +1,12 @@
 """Writes a run's chosen model as a weights file (safetensors).
 
-  python -m daft_jax.export WORKDIR OUT.safetensors [--method=ft]
+  python -m daft_jax.export WORKDIR OUT.safetensors [--method=ft] [--torch]
 
 The file holds the variables, and as metadata what made them: the config, the
-seed, the accuracies and the preprocessing. Read it again with
-`daft_jax.load_pretrained(tag, model, path='OUT.safetensors')`.
+seed, the accuracies and the preprocessing. With --torch it is a state dict
+that PyTorch's network of this architecture loads, see
+`pretrained.export_torch`. Either is read again with
+`daft_jax.load_pretrained(architecture, model, path='OUT.safetensors')`.
 """
 
 import argparse
@@ -23,6 +25,7 @@ def export(
   *,
   method: str | None = None,
   dtype: str = 'float32',
+  torch: bool = False,
   model: Any = None,
 ) -> dict[str, str]:
   """Writes the chosen trial's variables; returns the file's metadata.
@@ -32,6 +35,7 @@ def export(
     path: of the file.
     method: default: the one with the highest ID validation accuracy.
     dtype: of kernels, 'float32' or 'float16'.
+    torch: writes a PyTorch state dict, in float32.
     model: the linen module, where the run was given one.
 
   Raises:
@@ -45,7 +49,10 @@ def export(
   kept += ('id_val', 'id_test', 'ood', 'config', 'versions')
   metadata = {name: results.dumps(chosen[name]) for name in kept}
   metadata['preprocess'] = results.dumps(dataclasses.asdict(preprocess))
-  pretrained.save_weights(variables, path, metadata, dtype)
+  if torch:
+    pretrained.export_torch(variables, chosen['backbone'], path, metadata)
+  else:
+    pretrained.save_weights(variables, path, metadata, dtype)
   return metadata
 
 
@@ -61,10 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--dtype', choices=('float32', 'float16'), default='float32'
   )
+  parser.add_argument(
+    '--torch', action='store_true', help='a state dict for PyTorch'
+  )
   given = parser.parse_args(argv)
   try:
     metadata = export(
-      given.workdir, given.path, method=given.method, dtype=given.dtype
+      given.workdir,
+      given.path,
+      method=given.method,
+      dtype=given.dtype,
+      torch=given.torch,
     )
   except (ValueError, OSError) as error:
     print(f'daft_jax.export: {error}', file=sys.stderr)

@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   # Orbax and JAX log each checkpoint and compilation through absl.
   logging.getLogger('absl').setLevel(logging.ERROR)
+  # What was left out of a weights file, say; the root stays at WARNING.
+  logging.basicConfig(format='%(message)s')
+  logging.getLogger('daft_jax').setLevel(logging.INFO)
   try:
     config, workdir = parse(argv)
     experiment.run(config, workdir)

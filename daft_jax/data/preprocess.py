@@ -9,19 +9,32 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
+_FILTERS = {
+  'bilinear': Image.Resampling.BILINEAR,
+  'bicubic': Image.Resampling.BICUBIC,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
   """Resize where needed, then `(x / 255 - mean) / std`, in float32.
 
+  An image that is `image_size` high and wide is taken as it is. Any other is
+  resized by PIL's antialiased filter: with `resize` so that its shorter side
+  is that long, and the middle is cut out, as torchvision does; else the whole
+  is brought to the square.
+
   Attributes:
     image_size: height and width of the result, in pixels.
     mean: three numbers, one a channel (RGB), of values in [0, 1].
     std: three positive numbers, likewise.
+    resize: length of the shorter side before the cut, or 0.
+    interpolation: 'bilinear' or 'bicubic'.
 
   Raises:
     ValueError: `mean` or `std` is not three finite numbers, a `std` is not
-      positive, or `image_size` is below 1.
+      positive, `image_size` is below 1, `resize` is neither 0 nor at least
+      `image_size`, or `interpolation` is another word.
 
   Example:
     >>> preprocess = Preprocess(2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -32,8 +45,20 @@ class Preprocess:
   image_size: int
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
+  resize: int = 0
+  interpolation: str = 'bilinear'
 
   def __post_init__(self):
+    if self.resize and self.resize < self.image_size:
+      raise ValueError(
+        f'Preprocess: resize must be 0 or at least image_size '
+        f'({self.image_size}), not {self.resize}'
+      )
+    if self.interpolation not in _FILTERS:
+      raise ValueError(
+        f'Preprocess: interpolation is {self.interpolation!r}; say one of '
+        f'{", ".join(_FILTERS)}'
+      )
     if self.image_size < 1:
       raise ValueError(
         f'Preprocess: image_size must be at least 1, not {self.image_size}'
@@ -54,8 +79,7 @@ class Preprocess:
 
     Args:
       images: uint8 [B, H, W], [B, H, W, 1] (grey, repeated over the channels)
-        or [B, H, W, 3]. Where H or W is not `image_size`, each image is resized
-        to a square by PIL's antialiased bilinear filter.
+        or [B, H, W, 3].
 
     Returns:
       float32 [B, image_size, image_size, 3].
@@ -66,7 +90,7 @@ class Preprocess:
     """
     images = _check(np.asarray(images))
     if images.shape[1:3] != (self.image_size, self.image_size):
-      images = _resize(images, self.image_size)
+      images = self._resized(images)
     result = images.astype(np.float32)
     result /= np.float32(255)
     if images.shape[-1] == 1:
@@ -74,6 +98,40 @@ class Preprocess:
     result -= np.array(self.mean, np.float32)
     result /= np.array(self.std, np.float32)
     return result
+
+  def at_size(self, image_size: int) -> 'Preprocess':
+    """The same for images of another size: the cut keeps its share."""
+    resize = round(self.resize * image_size / self.image_size)
+    return dataclasses.replace(self, image_size=image_size, resize=resize)
+
+  def _resized(self, images: np.ndarray) -> np.ndarray:
+    """uint8 [B, H, W, C] -> uint8 [B, image_size, image_size, C]."""
+    size, how = self.image_size, _FILTERS[self.interpolation]
+    channels = images.shape[-1]
+    resized = np.empty((len(images), size, size, channels), np.uint8)
+    for i, image in enumerate(images):
+      picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+      if self.resize:
+        picture = _middle(_shorter(picture, self.resize, how), size)
+      else:
+        picture = picture.resize((size, size), how)
+      resized[i] = np.asarray(picture).reshape(size, size, -1)
+    return resized
+
+
+def _shorter(picture: Image.Image, length: int, how: int) -> Image.Image:
+  """Resizes so that the shorter side has this length, as torchvision rounds."""
+  width, height = picture.size
+  if width <= height:
+    return picture.resize((length, int(length * height / width)), how)
+  return picture.resize((int(length * width / height), length), how)
+
+
+def _middle(picture: Image.Image, size: int) -> Image.Image:
+  """Cuts a square out of the middle, as torchvision rounds."""
+  width, height = picture.size
+  left, top = round((width - size) / 2), round((height - size) / 2)
+  return picture.crop((left, top, left + size, top + size))
 
 
 def _check(images: np.ndarray) -> np.ndarray:
@@ -102,14 +160,3 @@ def _check(images: np.ndarray) -> np.ndarray:
     'Preprocess: images must be [B, H, W], [B, H, W, 1] or [B, H, W, 3], '
     f'not {shape}'
   )
-
-
-def _resize(images: np.ndarray, size: int) -> np.ndarray:
-  """uint8 [B, H, W, C] -> uint8 [B, size, size, C]."""
-  resized = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
-  grey = images.shape[-1] == 1
-  for i, image in enumerate(images):
-    picture = Image.fromarray(image[..., 0] if grey else image)
-    small = picture.resize((size, size), Image.Resampling.BILINEAR)
-    resized[i] = np.asarray(small).reshape(size, size, -1)
-  return resized

@@ -17,16 +17,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from daft_jax.models import resnet
+from daft_jax.models import clip_resnet, efficientnet, mobilenet, resnet
 
 PyTree = Any
 
-FAMILIES = (resnet,)
+FAMILIES = (resnet, clip_resnet, mobilenet, efficientnet)
 DTYPES = ('float32', 'bfloat16')
 
 _MODELS = {
   name: build for family in FAMILIES for name, build in family.MODELS.items()
 }
+_FAMILY = {name: family for family in FAMILIES for name in family.MODELS}
 
 
 def create_model(
@@ -51,11 +52,7 @@ def create_model(
     >>> create_model('resnet20_cifar', num_classes=10).stage_sizes
     (3, 3, 3)
   """
-  if name not in _MODELS:
-    near = difflib.get_close_matches(name, _MODELS, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    known = ', '.join(list_models())
-    raise ValueError(f'no model named {name!r}.{hint} Models: {known}')
+  check_name(name)
   if dtype not in DTYPES:
     raise ValueError(f'dtype is {dtype!r}: say one of {", ".join(DTYPES)}')
   if num_classes < 1:
@@ -63,9 +60,46 @@ def create_model(
   return _MODELS[name](num_classes=num_classes, dtype=dtype)
 
 
-def list_models() -> list[str]:
-  """Names for `create_model`, family by family, small to large."""
-  return list(_MODELS)
+def list_models(family: str | None = None) -> list[str]:
+  """Names for `create_model`, family by family, small to large.
+
+  Args:
+    family: only those of this one, a name that `family` returns.
+
+  Example:
+    >>> list_models('resnet')[:3]
+    ['resnet18', 'resnet34', 'resnet50']
+  """
+  return [
+    name for name in _MODELS if family is None or _name(_FAMILY[name]) == family
+  ]
+
+
+def family(name: str) -> str:
+  """The family of a model, by the name of its file.
+
+  Raises:
+    ValueError: no such model.
+
+  Example:
+    >>> family('resnet20_cifar')
+    'resnet'
+  """
+  return _name(_FAMILY[check_name(name)])
+
+
+def _name(family: Any) -> str:
+  return family.__name__.rpartition('.')[2]
+
+
+def check_name(name: str) -> str:
+  """Returns the name of a model; raises ValueError if there is none such."""
+  if name not in _MODELS:
+    near = difflib.get_close_matches(name, _MODELS, n=1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    known = ', '.join(list_models())
+    raise ValueError(f'no model named {name!r}.{hint} Models: {known}')
+  return name
 
 
 def init_variables(model: nn.Module, image_size: int, seed: int) -> PyTree:

@@ -14,7 +14,9 @@ torchvision with its `layer2.0.downsample.0` spelt out and `fc` called `head`.
 
 Sources: He et al., arXiv 1512.03385; v1.5 (the stride of a bottleneck on its
 3x3 convolution) as in torchvision; CIFAR networks of 6n + 2 layers with
-parameter-free shortcuts (option A) as in section 4.2 of the paper.
+parameter-free shortcuts (option A) as in section 4.2 of the paper. Wide
+ResNet: Zagoruyko and Komodakis, arXiv 1605.07146. ResNeXt: Xie et al., arXiv
+1611.05431.
 """
 
 import functools
@@ -31,12 +33,14 @@ class Block(nn.Module):
   """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 (bottleneck).
 
   Attributes:
-    width: channels of the 3x3 convolutions; a bottleneck returns 4 x as many.
+    width: channels of a basic block; a bottleneck returns 4 x as many.
     stride: of the first 3x3 convolution and of the shortcut.
     bottleneck: which of the two.
     shortcut: where the shape changes, 'projection' (1x1 convolution and
       BatchNorm) or 'pad' (option A: subsampled, zero channels on both sides).
     dtype: dtype of the computation.
+    inner: channels of a bottleneck's 3x3 convolution; 0: `width`.
+    groups: of the same convolution.
   """
 
   width: int
@@ -44,12 +48,15 @@ class Block(nn.Module):
   bottleneck: bool
   shortcut: str
   dtype: str
+  inner: int = 0
+  groups: int = 1
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
     if self.bottleneck:
-      shapes = [(1, 1, self.width), (3, self.stride, self.width)]
+      inner = self.inner or self.width
+      shapes = [(1, 1, inner), (3, self.stride, inner)]
       shapes += [(1, 1, 4 * self.width)]
     else:
       shapes = [(3, self.stride, self.width), (3, 1, self.width)]
@@ -57,7 +64,12 @@ class Block(nn.Module):
     for i, (size, stride, features) in enumerate(shapes, start=1):
       y = nn.relu(y) if i > 1 else y
       y = layers.conv(
-        features, size, stride, dtype=self.dtype, name=f'conv{i}'
+        features,
+        size,
+        stride,
+        groups=self.groups if size == 3 else 1,
+        dtype=self.dtype,
+        name=f'conv{i}',
       )(y)
       y = layers.batch_norm(train, dtype=self.dtype, name=f'bn{i}')(y)
     return nn.relu(y + self._shortcut(x, y.shape[-1], train))
@@ -87,6 +99,8 @@ class ResNet(nn.Module):
     stem: 'imagenet' (7x7 convolution of stride 2, max pool) or 'cifar' (3x3).
     shortcut: 'projection' or 'pad', see `Block`.
     width: channels of the first stage.
+    groups: of every 3x3 convolution in a bottleneck (ResNeXt).
+    group_width: channels of each group in the first stage, for `width` 64.
     dtype: dtype of the computation; parameters and statistics are float32.
   """
 
@@ -96,6 +110,8 @@ class ResNet(nn.Module):
   stem: str = 'imagenet'
   shortcut: str = 'projection'
   width: int = 64
+  groups: int = 1
+  group_width: int = 64
   dtype: str = 'float32'
 
   @nn.compact
@@ -120,9 +136,12 @@ class ResNet(nn.Module):
     features = {'stem': self._stem(images, train)}
     x = features['stem']
     for stage, size in enumerate(self.stage_sizes, start=1):
+      width = self.width * 2 ** (stage - 1)
       for i in range(size):
         x = Block(
-          width=self.width * 2 ** (stage - 1),
+          width=width,
+          inner=width * self.group_width // 64 * self.groups,
+          groups=self.groups,
           stride=2 if stage > 1 and i == 0 else 1,
           bottleneck=self.bottleneck,
           shortcut=self.shortcut,
@@ -143,9 +162,11 @@ class ResNet(nn.Module):
     return layers.max_pool(x) if self.stem == 'imagenet' else x
 
 
-def _imagenet(*stage_sizes: int, bottleneck: bool) -> Callable[..., nn.Module]:
+def _imagenet(
+  *stage_sizes: int, bottleneck: bool, **fields: int
+) -> Callable[..., nn.Module]:
   return functools.partial(
-    ResNet, stage_sizes=stage_sizes, bottleneck=bottleneck
+    ResNet, stage_sizes=stage_sizes, bottleneck=bottleneck, **fields
   )
 
 
@@ -165,9 +186,14 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
   'resnet50': _imagenet(3, 4, 6, 3, bottleneck=True),
   'resnet101': _imagenet(3, 4, 23, 3, bottleneck=True),
   'resnet152': _imagenet(3, 8, 36, 3, bottleneck=True),
+  'wide_resnet50_2': _imagenet(3, 4, 6, 3, bottleneck=True, group_width=128),
+  'resnext50_32x4d': _imagenet(
+    3, 4, 6, 3, bottleneck=True, groups=32, group_width=4
+  ),
   'resnet14_cifar': _cifar(14),
   'resnet20_cifar': _cifar(20),
   'resnet32_cifar': _cifar(32),
   'resnet44_cifar': _cifar(44),
   'resnet56_cifar': _cifar(56),
+  'resnet110_cifar': _cifar(110),
 }

@@ -100,3 +100,48 @@ def test_wrong_settings(changes, match):
 def test_settings_from_json_compare_and_hash_equal():
   one, other = Preprocess(24, MEAN, STD), Preprocess(24, list(MEAN), list(STD))
   assert one == other and hash(one) == hash(other)
+
+
+@pytest.mark.parametrize('shape', [(40, 61), (61, 40), (33, 33), (24, 24)])
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic'])
+def test_resize_and_cut_are_those_of_torchvision(shape, interpolation):
+  from tests import parity
+
+  transforms = parity.torchvision().transforms
+  image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+  mode = transforms.InterpolationMode(interpolation)
+  cut = transforms.Compose(
+    [transforms.Resize(28, interpolation=mode), transforms.CenterCrop(24)]
+  )
+  expected = np.asarray(cut(Image.fromarray(image)), np.float32) / 255
+  preprocess = Preprocess(24, (0.5,) * 3, (0.5,) * 3, 28, interpolation)
+  if shape == (24, 24):  # Already as it has to be: not touched.
+    expected = image.astype(np.float32) / 255
+  found = preprocess(image[None])[0]
+  np.testing.assert_allclose(found, (expected - 0.5) / 0.5, atol=1e-6)
+
+
+def test_the_middle_is_cut_out():
+  image = np.zeros((20, 40, 3), np.uint8)
+  image[:, 15:25] = 255
+  preprocess = Preprocess(10, (0.0,) * 3, (1.0,) * 3, resize=20)
+  np.testing.assert_array_equal(preprocess(image[None])[0], 1)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'says'),
+  [
+    ({'resize': 20}, 'resize must be 0 or at least image_size .24., not 20'),
+    ({'interpolation': 'cubic'}, "'cubic'; say one of bilinear, bicubic"),
+  ],
+)
+def test_wrong_resizing(fields, says):
+  with pytest.raises(ValueError, match=says):
+    Preprocess(24, (0.5,) * 3, (0.5,) * 3, **fields)
+
+
+def test_another_size_keeps_the_share_that_is_cut():
+  preprocess = Preprocess(224, (0.5,) * 3, (0.5,) * 3, 256, 'bicubic')
+  found = preprocess.at_size(112)
+  assert (found.image_size, found.resize) == (112, 128)
+  assert found.interpolation == 'bicubic' and found.mean == preprocess.mean

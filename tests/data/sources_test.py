@@ -21,7 +21,9 @@ SIZES = {
 
 
 def test_the_list_is_complete():
-  assert sources.list_sources() == list(SIZES)
+  # 'tiny' is what other tests add (conftest.py).
+  names = [x for x in sources.list_sources() if not x.startswith('tiny:')]
+  assert names == list(SIZES)
 
 
 @pytest.mark.parametrize('name', SIZES)

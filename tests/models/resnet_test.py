@@ -20,11 +20,14 @@ PUBLISHED = {
   'resnet50': (25_557_032, 53),
   'resnet101': (44_549_160, 104),
   'resnet152': (60_192_808, 155),
+  'wide_resnet50_2': (68_883_240, 53),
+  'resnext50_32x4d': (25_028_904, 53),
   'resnet14_cifar': (172_506, 13),
   'resnet20_cifar': (269_722, 19),
   'resnet32_cifar': (464_154, 31),
   'resnet44_cifar': (658_586, 43),
   'resnet56_cifar': (853_018, 55),
+  'resnet110_cifar': (1_727_962, 109),
 }
 SMALL = resnet.ResNet(5, (1, 1), width=8)
 SMALL_BOTTLENECK = resnet.ResNet(5, (1, 2), bottleneck=True, width=4)
@@ -66,7 +69,36 @@ def test_published_sizes(name):
 
 
 def test_every_listed_model_has_a_published_size():
-  assert models.list_models() == list(PUBLISHED)
+  assert list(resnet.MODELS) == list(PUBLISHED)
+
+
+# Multiply-adds at 224 pixels, in 10^9: torchvision's documentation.
+MACS = {
+  'resnet18': 1.814,
+  'resnet50': 4.089,
+  'resnet152': 11.514,
+  'wide_resnet50_2': 11.398,
+  'resnext50_32x4d': 4.230,
+}
+
+
+@pytest.mark.parametrize('name', MACS)
+def test_published_multiply_adds(name):
+  total = 0
+
+  def count(next_fun, args, kwargs, context):
+    nonlocal total
+    y, module = next_fun(*args, **kwargs), context.module
+    if isinstance(module, nn.Conv):
+      inputs = args[0].shape[-1] // module.feature_group_count
+      total += y.size * inputs * np.prod(module.kernel_size)
+    elif isinstance(module, nn.Dense):
+      total += y.size * args[0].shape[-1]
+    return y
+
+  with nn.intercept_methods(count):
+    shapes(models.create_model(name, 1000), 224)
+  assert total / 1e9 == pytest.approx(MACS[name], rel=0.01)
 
 
 def test_names_of_a_bottleneck():

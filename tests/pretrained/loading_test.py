@@ -1,0 +1,412 @@
+"""Loading: every container and layout that is published, and every misfit."""
+
+import functools
+import logging
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+import daft_jax
+from daft_jax import checkpoint, models, pretrained, trees
+from daft_jax.models import resnet
+from daft_jax.pretrained import files, identify, rules
+
+GLYPHS = 'resnet14_cifar.glyphs'
+TORCHVISION, AKAMASTER = rules.LAYOUTS['resnet']
+NARROW = resnet.ResNet(7, (1, 1, 1, 1), bottleneck=True, width=4)
+
+
+@functools.cache
+def leaves_of(model, seed=0):
+  spec = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), spec)
+  rng = np.random.default_rng(seed)
+  return {
+    path: rng.normal(size=leaf.shape).astype(np.float32)
+    for path, leaf in trees.flatten(shapes).items()
+  }
+
+
+def as_torch(model, layout, seed=0, head=True):
+  """A state dict as its publisher would save it, counters among it."""
+  state = {}
+  for path, leaf in leaves_of(model, seed).items():
+    if head or not path.startswith(rules.HEAD):
+      name = rules.key(layout, path)
+      state[name] = rules.to_torch(path, leaf)
+      if name.endswith('running_var'):
+        counter = name.replace('running_var', 'num_batches_tracked')
+        state[counter] = np.array(7)
+  return state
+
+
+def under(prefix, state):
+  return {prefix + name: array for name, array in state.items()}
+
+
+def projection(*names):
+  return {name: np.ones((4, 128), np.float32) for name in names}
+
+
+BODY = as_torch(NARROW, TORCHVISION, head=False)
+OTHER = as_torch(NARROW, TORCHVISION, seed=1, head=False)
+WHOLE = as_torch(NARROW, TORCHVISION)
+
+# What the published checkpoints look like: (nested dicts, has a head).
+CHECKPOINTS = {
+  'torchvision': (WHOLE, True),
+  'timm': (WHOLE, True),
+  'lightning': ({'epoch': 3, 'state_dict': under('model.', WHOLE)}, True),
+  'compiled': ({'model': under('_orig_mod.module.', WHOLE)}, True),
+  'moco_v2': (
+    {
+      'epoch': 800,
+      'arch': 'resnet50',
+      'state_dict': {
+        **under('module.encoder_q.', BODY),
+        **projection(
+          'module.encoder_q.fc.0.weight', 'module.encoder_q.fc.2.weight'
+        ),
+        **under('module.encoder_k.', OTHER),
+        **projection('module.encoder_k.fc.0.weight', 'module.queue'),
+        'module.queue_ptr': np.zeros(1, np.int64),
+      },
+      'optimizer': {'state': {0: {'momentum_buffer': np.ones(3)}}},
+    },
+    False,
+  ),
+  'moco_tp': ({'state_dict': under('module.encoder_q.', BODY)}, False),
+  'swav': (
+    {
+      **under('module.', BODY),
+      **projection(
+        'module.projection_head.0.weight', 'module.prototypes.weight'
+      ),
+    },
+    False,
+  ),
+  'barlow_twins': (BODY, False),
+  'barlow_twins_full': (
+    {
+      'model': {
+        **under('module.backbone.', BODY),
+        **projection('module.projector.0.weight'),
+      }
+    },
+    False,
+  ),
+  'dino_full': (
+    {
+      'student': under('module.backbone.', OTHER),
+      'teacher': {**under('backbone.', BODY), **projection('head.mlp.weight')},
+    },
+    False,
+  ),
+  'averages_beside': (
+    {'state_dict': WHOLE, 'state_dict_ema': under('', OTHER)},
+    True,
+  ),
+}
+
+
+def save(nested, path):
+  """As npz: the names are those that any container would have."""
+  np.savez(path, **files.flatten(nested))
+  return path
+
+
+def assert_loaded(variables, model, head=True):
+  found, expected = trees.flatten(variables), leaves_of(model)
+  assert found.keys() == expected.keys()
+  for path, leaf in found.items():
+    assert leaf.dtype == np.float32 and isinstance(leaf, np.ndarray)
+    if head or not path.startswith(rules.HEAD):
+      np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
+    else:
+      assert not leaf.any()
+
+
+@pytest.mark.parametrize('name', CHECKPOINTS)
+def test_published_checkpoints(name, tmp_path, caplog):
+  nested, head = CHECKPOINTS[name]
+  path = save(nested, tmp_path / 'w.npz')
+  with caplog.at_level(logging.INFO, 'daft_jax'):
+    variables = daft_jax.load_pretrained('resnet50', NARROW, path)
+  assert_loaded(variables, NARROW, head)
+  assert ('has no head: a new one' in caplog.text) is not head
+  assert 'num_batches_tracked' in caplog.text
+  for part, shown in {
+    'moco_v2': ('encoder_k', 'module.queue', 'fc (2)', 'optimizer'),
+    'swav': ('projection_head (1)', 'prototypes (1)'),
+    'dino_full': ('student', 'teacher.head'),
+  }.items():
+    assert part != name or all(x in caplog.text for x in shown), caplog.text
+
+
+@pytest.mark.parametrize('name', CHECKPOINTS)
+@pytest.mark.parametrize('legacy', [False, True])
+def test_the_same_from_files_of_torch(name, legacy, tmp_path):
+  torch = pytest.importorskip('torch', reason='parity needs torch')
+  nested, head = CHECKPOINTS[name]
+  tensors = jax.tree.map(
+    lambda x: torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x,
+    nested,
+  )
+  path = tmp_path / 'checkpoint.pth.tar'
+  torch.save(tensors, path, _use_new_zipfile_serialization=not legacy)
+  variables = daft_jax.load_pretrained('resnet50', NARROW, path)
+  assert_loaded(variables, NARROW, head)
+
+
+def test_cifar_files_of_akamaster(tmp_path):
+  model = models.create_model('resnet20_cifar', 10)
+  nested = {
+    'state_dict': under('module.', as_torch(model, AKAMASTER)),
+    'best_prec1': 91.7,
+  }
+  path = save(nested, tmp_path / 'resnet20.npz')
+  variables = daft_jax.load_pretrained('resnet20_cifar.akamaster', model, path)
+  assert_loaded(variables, model)
+
+
+def test_half_and_double_precision_become_float32(tmp_path):
+  state = {
+    name: array.astype(np.float16 if array.ndim > 1 else np.float64)
+    for name, array in WHOLE.items()
+  }
+  path = save(state, tmp_path / 'w.npz')
+  found = trees.flatten(daft_jax.load_pretrained('resnet50', NARROW, path))
+  for name, leaf in leaves_of(NARROW).items():
+    expected = leaf.astype(np.float16) if leaf.ndim > 1 else leaf
+    np.testing.assert_array_equal(found[name], expected)
+    assert found[name].dtype == np.float32
+
+
+def test_every_format_of_ones_own_variables(tmp_path):
+  variables = trees.unflatten(
+    leaves_of(NARROW), jax.eval_shape(NARROW.init, jax.random.key(0), spec())
+  )
+  pretrained.save_weights(variables, tmp_path / 'w.safetensors', {})
+  np.savez(tmp_path / 'w.npz', **trees.flatten(variables))
+  checkpoint.save_variables(tmp_path / 'orbax', variables)
+  for name in ('w.safetensors', 'w.npz', 'orbax'):
+    loaded = daft_jax.load_pretrained('resnet50', NARROW, tmp_path / name)
+    assert_loaded(loaded, NARROW)
+
+
+def spec(size=32):
+  return jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+
+
+@pytest.mark.parametrize('head', ['auto', 'keep'])
+def test_head_is_kept(head, tmp_path):
+  path = save(WHOLE, tmp_path / 'w.npz')
+  assert_loaded(
+    daft_jax.load_pretrained('resnet50', NARROW, path, head=head), NARROW
+  )
+
+
+@pytest.mark.parametrize('classes', [3, 7])
+@pytest.mark.parametrize('name', ['torchvision', 'moco_v2'])
+def test_new_head_is_zero_and_the_rest_is_kept(name, classes, tmp_path, caplog):
+  path = save(CHECKPOINTS[name][0], tmp_path / 'w.npz')
+  model = NARROW.clone(num_classes=classes)
+  loaded = daft_jax.load_pretrained('resnet50', model, path, head='new')
+  head = loaded['params']['head']
+  assert head['kernel'].shape == (128, classes)
+  assert not any(leaf.any() for leaf in jax.tree.leaves(head))
+  body = {k: v for k, v in loaded['params'].items() if k != 'head'}
+  for key, leaf in trees.flatten({'params': body}).items():
+    np.testing.assert_array_equal(leaf, leaves_of(NARROW)[key])
+  assert 'has no head' not in caplog.text  # it was asked for
+
+
+@pytest.mark.parametrize('head', ['auto', 'keep'])
+def test_other_class_count_is_refused(head, tmp_path):
+  path = save(WHOLE, tmp_path / 'w.npz')
+  model = NARROW.clone(num_classes=10)
+  with pytest.raises(ValueError, match="7 classes, the model 10: .*head='new'"):
+    daft_jax.load_pretrained('resnet50', model, path, head=head)
+
+
+def test_a_head_that_is_not_there_cannot_be_kept(tmp_path):
+  path = save(BODY, tmp_path / 'w.npz')
+  with pytest.raises(ValueError, match="has no head to keep: pass head='new'"):
+    daft_jax.load_pretrained('resnet50', NARROW, path, head='keep')
+  with pytest.raises(ValueError, match="'auto', 'keep' or 'new'"):
+    daft_jax.load_pretrained('resnet50', NARROW, path, head='zero')
+
+
+def spoiled():
+  state = dict(WHOLE)
+  del state['bn1.running_mean'], state['layer2.0.conv1.weight']
+  state['layer9.weight'] = np.ones(3, np.float32)
+  state['conv1.weight'] = state['conv1.weight'].transpose(2, 3, 1, 0)
+  return state
+
+
+def test_one_error_lists_both_sides(tmp_path):
+  path = save({'state_dict': under('module.', spoiled())}, tmp_path / 'w.npz')
+  with pytest.raises(ValueError) as error:
+    daft_jax.load_pretrained('resnet50', NARROW, path)
+  first, *rest = str(error.value).splitlines()
+  assert first.startswith(f"{path} under 'state_dict.module.' does not fit")
+  assert len(rest) == 3 and 'in the model but not in the file' in rest[0]
+  assert 'bn1.running_mean' in rest[0] and 'layer2.0.conv1.weight' in rest[0]
+  assert rest[1].endswith(': layer9.weight')
+  assert 'conv1.weight (file' in rest[2] and 'model [7, 7, 3, 4]' in rest[2]
+
+
+def test_in_part_only_when_asked(tmp_path, caplog):
+  path = save(spoiled(), tmp_path / 'w.npz')
+  loaded = daft_jax.load_pretrained('resnet50', NARROW, path, strict=False)
+  found = trees.flatten(loaded)
+  anew = {
+    'params/conv1/kernel',
+    'params/layer2_0/conv1/kernel',
+    'batch_stats/bn1/mean',
+  }
+  for key, leaf in leaves_of(NARROW).items():
+    same = np.array_equal(found[key], leaf)
+    assert found[key].shape == leaf.shape and same is (key not in anew), key
+  assert all(key in caplog.text for key in anew)
+  assert 'layer9.weight' in caplog.text and 'loaded in part' in caplog.text
+
+
+@pytest.mark.parametrize('is_a', ['resnet18', 'resnet20_cifar', 'resnet34'])
+def test_the_nearest_architecture_is_named(is_a, tmp_path):
+  layout = AKAMASTER if 'cifar' in is_a else TORCHVISION
+  state = as_torch(models.create_model(is_a, 10), layout)
+  path = save({'state_dict': under('module.', state)}, tmp_path / 'w.npz')
+  model = models.create_model('resnet50', 10)
+  with pytest.raises(ValueError, match=f"create_model\\('{is_a}', ...\\)"):
+    daft_jax.load_pretrained('resnet50', model, path)
+
+
+def test_a_file_of_something_else(tmp_path):
+  state = {f'encoder.layer.{i}.weight': np.ones((3, 4)) for i in range(9)}
+  path = save(state, tmp_path / 'w.npz')
+  with pytest.raises(ValueError, match='nor any other model of this package'):
+    daft_jax.load_pretrained('resnet50', NARROW, path)
+
+
+def test_two_networks_that_fit_alike_are_refused(tmp_path):
+  state = {'first': WHOLE, 'second': OTHER}
+  path = save(state, tmp_path / 'w.npz')
+  with pytest.raises(ValueError, match="'first.', 'second.'.*file of its own"):
+    daft_jax.load_pretrained('resnet50', NARROW, path)
+
+
+def test_unknown_names(tmp_path):
+  model = models.create_model('resnet14_cifar', 10)
+  with pytest.raises(ValueError, match=f'Did you mean {GLYPHS!r}.*Weights: '):
+    daft_jax.load_pretrained('resnet14_cifar.glyph', model)
+  with pytest.raises(ValueError, match=f'pass the path= .*{GLYPHS}'):
+    daft_jax.load_pretrained('resnet14_cifar', model)
+  for path in (tmp_path / 'none.safetensors', tmp_path):
+    with pytest.raises((FileNotFoundError, ValueError), match=str(path)):
+      daft_jax.load_pretrained(GLYPHS, model, path)
+
+
+def test_an_architecture_is_told_by_its_file():
+  for name in ('resnet18', 'resnet34', 'resnet20_cifar'):
+    layout = AKAMASTER if 'cifar' in name else TORCHVISION
+    model = models.create_model(name, 12)
+    found = identify.identify(under('net.', as_torch(model, layout)))
+    assert (found.architecture, found.share) == (name, 1)
+    assert found.match.head == 12 and found.match.prefix == 'net.'
+  assert identify.identify({'a.weight': np.ones(3)}) is None
+
+
+def test_export_and_back_is_bit_identical(tmp_path):
+  variables = trees.unflatten(
+    leaves_of(NARROW), jax.eval_shape(NARROW.init, jax.random.key(0), spec())
+  )
+  path = tmp_path / 'torch.safetensors'
+  written = daft_jax.export_torch(variables, 'resnet50', path)
+  assert written['layer1.0.downsample.1.running_var'].shape == (16,)
+  loaded = daft_jax.load_pretrained('resnet50', NARROW, path)
+  assert_loaded(loaded, NARROW)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnext50_32x4d'])
+def test_torchvision_loads_what_is_exported(name, tmp_path):
+  """Strictly, and computes the same; the published file gives it back."""
+  from tests import parity
+
+  torchvision = parity.torchvision()
+  import safetensors.torch
+  import torch
+
+  model = models.create_model(name, 1000)
+  variables = models.init_variables(model, 64, seed=3)
+  path = tmp_path / 'w.safetensors'
+  daft_jax.export_torch(variables, name, path)
+  module = getattr(torchvision.models, name)()
+  module.load_state_dict(safetensors.torch.load_file(path))
+  x = parity.images(65)
+  expected, _ = jax.jit(model.apply)(variables, x)
+  with torch.no_grad():
+    found = module.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+  assert parity.difference(np.asarray(expected), found.numpy()) <= 1e-4
+  torch.save(module.state_dict(), tmp_path / f'{name}.pth')
+  again = daft_jax.load_pretrained(name, model, tmp_path / f'{name}.pth')
+  jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+  """A narrow CLIP as OpenAI saves it: TorchScript, weights in float16."""
+  torch = pytest.importorskip('torch', reason='parity needs torch')
+  from tests.cases import clip_resnet as reference
+
+  case = reference.NARROW['clip_resnet']
+
+  class Clip(torch.nn.Module):
+    def __init__(self):
+      super().__init__()
+      self.visual = case.module()
+      self.visual.head = torch.nn.Identity()
+      self.transformer = torch.nn.Linear(4, 4)
+      self.token_embedding = torch.nn.Embedding(5, 4)
+      self.ln_final = torch.nn.LayerNorm(4)
+      self.positional_embedding = torch.nn.Parameter(torch.ones(77, 4))
+      self.text_projection = torch.nn.Parameter(torch.ones(4, 6))
+      self.logit_scale = torch.nn.Parameter(torch.ones([]))
+      self.register_buffer('input_resolution', torch.tensor(64))
+
+    def forward(self, image):
+      return self.visual(image)
+
+  module = Clip().eval()
+  with torch.no_grad(), warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # TorchScript is deprecated
+    archive = torch.jit.trace(module, torch.zeros(1, 3, 64, 64))
+    for name, value in archive.named_parameters():
+      if value.ndim > 1 and name.startswith('visual.'):
+        value.data = value.data.half()
+    path = tmp_path_factory.mktemp('clip') / 'RN50.pt'
+    torch.jit.save(archive, path)
+  state = {k: v.numpy() for k, v in archive.state_dict().items()}
+  torch.save(archive.state_dict(), path.with_suffix('.pth'))
+  return case.model, path, state
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.pth'])
+def test_clip_as_an_archive_and_as_a_state_dict(clip, suffix, caplog):
+  model, path, state = clip
+  path = path.with_suffix(suffix)
+  with caplog.at_level(logging.INFO, 'daft_jax'):
+    variables = daft_jax.load_pretrained('clip_resnet50.openai', model, path)
+  found = trees.flatten(variables)
+  layout = rules.LAYOUTS['clip_resnet'][0]
+  for key, leaf in found.items():
+    assert leaf.dtype == np.float32
+    if key.startswith(rules.HEAD):
+      assert not leaf.any()  # CLIP has no classifier
+    else:
+      expected = state[f'visual.{rules.key(layout, key)}']
+      np.testing.assert_array_equal(rules.to_torch(key, leaf), expected)
+  assert 'transformer (2)' in caplog.text and 'logit_scale' in caplog.text
