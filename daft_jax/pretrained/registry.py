@@ -195,6 +195,7 @@ _ROWS = (
     resize=224,
     hint='encoder_q',
   ),
+  # Padded by 1, then by 2 in the first convolution: torchvision's padding of 3.
   _ssl(
     'swav_800ep',
     f'{_FACEBOOK}/deepcluster/swav_800ep_pretrain.pth.tar',

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daft_jax import models, trees
+from daft_jax import bn, models, trees
 from daft_jax.models import resnet
 
 # name: parameters, BatchNorms, with 1000 classes or, CIFAR, with 10. ImageNet:
@@ -316,3 +316,24 @@ def test_a_model_is_seen_through_interceptors():
 def test_docstring_examples():
   result = doctest.testmod(models)
   assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnext50_32x4d'])
+def test_conversion_keeps_the_function(name):
+  model = models.create_model(name, 10)
+  variables = init(model, 64)
+  rng = np.random.default_rng(0)
+  stats = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: (
+      rng.uniform(0.5, 2, leaf.shape).astype(np.float32)
+      if path[-1].key == 'var'
+      else rng.normal(size=leaf.shape).astype(np.float32)
+    ),
+    variables['batch_stats'],
+  )
+  variables = {**variables, 'batch_stats': stats}
+  x = images(8, 64)
+  moments = bn.bn_moments(model, variables, [x[:5], x[5:]])
+  before, _ = evaluate(model, variables, x)
+  after, _ = evaluate(model, bn.convert_bn(variables, moments), x)
+  assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import tracemalloc
 import warnings
 
 import jax
@@ -410,3 +411,23 @@ def test_clip_as_an_archive_and_as_a_state_dict(clip, suffix, caplog):
       expected = state[f'visual.{rules.key(layout, key)}']
       np.testing.assert_array_equal(rules.to_torch(key, leaf), expected)
   assert 'transformer (2)' in caplog.text and 'logit_scale' in caplog.text
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_memory_is_that_of_the_file(legacy, tmp_path):
+  torch = pytest.importorskip('torch', reason='parity needs torch')
+  model = models.create_model('resnet18', 1000)
+  state = {
+    name: torch.from_numpy(np.ascontiguousarray(array))
+    for name, array in as_torch(model, TORCHVISION).items()
+    if array.ndim
+  }
+  path = tmp_path / 'w.pth'
+  torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+  identify.abstract_variables(model)  # traced once a process
+  tracemalloc.start()
+  variables = daft_jax.load_pretrained('resnet18', model, path)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert_loaded(variables, model)
+  assert peak <= 1.1 * path.stat().st_size
