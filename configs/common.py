@@ -79,6 +79,22 @@ def get_config() -> ml_collections.ConfigDict:
   # Largest norm of the gradient; 0: no clipping.
   config.optimizer.clip_norm = 0.0
 
+  # A folder of one's own images: config.suite = 'folder'.
+  config.data = ml_collections.ConfigDict()
+  # ROOT/<class>/* or ROOT/train/<class>/*, with val and test beside it.
+  config.data.root = config_dict.placeholder(str)
+  # Shifted test sets, 'name=FOLDER', of the same classes or some of them.
+  config.data.ood = ()
+  # Files that cannot be read: 'error' lists and refuses, 'skip' leaves them out
+  # and counts, 'report' leaves them out and lists.
+  config.data.bad_files = 'error'
+  # What is split off each class for validation where ROOT has no val.
+  config.data.val_share = 0.15
+  # The same for testing, where ROOT has no test.
+  config.data.test_share = 0.15
+  # Of that split: it does not change with config.seeds.
+  config.data.split_seed = 0
+
   # The machine and the files.
   # 0: all there are.
   config.num_devices = 0

@@ -7,7 +7,9 @@ The last place where something the user typed can be wrong: every error is a
 """
 
 import contextlib
+import dataclasses
 import difflib
+import logging
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ import jax
 import numpy as np
 
 from daft_jax import models, pretrained, sharding
-from daft_jax.data import augment, sources
+from daft_jax.data import augment, contents, folder, sources
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.suites import SUITES, Suite
 from daft_jax.methods import METHODS
@@ -25,7 +27,10 @@ from daft_jax.task import Task
 
 PyTree = Any
 
+_log = logging.getLogger(__name__)
+
 SCRATCH = 'scratch'  # config.weights: random weights, drawn from seed 0
+FOLDER = 'folder'  # config.suite: images of one's own
 _GREY = (0.5, 0.5, 0.5)
 
 
@@ -35,6 +40,15 @@ class Backbone(NamedTuple):
   model: Any
   variables: PyTree
   preprocess: Preprocess | None = None
+
+
+class _Read(NamedTuple):
+  """Images, names of the OOD sets, what to tell the user, and a digest."""
+
+  sets: dict[str, sources.ImageSet]
+  ood: tuple[str, ...]
+  notes: tuple[str, ...] = ()
+  sha256: str = ''
 
 
 def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
@@ -48,8 +62,7 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
     ConfigError: a name is unknown, or what it stands for does not fit, or is
       not installed.
   """
-  with _about('suite'):
-    suite = SUITES[_known(config['suite'], SUITES, 'suite')]
+  suite, found_images = _suite(config)
   with _about('methods'):
     for method in config['methods']:
       _known(method, METHODS, 'method')
@@ -66,7 +79,7 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
   else:
     backbone, weights = type(own.model).__name__, 'own'
     found = _own(own, suite)
-  sets, ood = _read_sets(config, suite, found.preprocess.image_size)
+  read = _read_sets(config, suite, found_images, found.preprocess)
   return Task(
     suite=suite.name,
     backbone=backbone,
@@ -75,13 +88,51 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
     model=found.model,
     variables=found.variables,
     preprocess=found.preprocess,
-    sets=sets,
-    ood=ood,
+    sets=read.sets,
+    ood=read.ood,
     mesh=mesh,
     batch_size=config['batch_size'],
     eval_batch_size=config['eval_batch_size'],
     augment=config['augment'] or suite.augment,
+    classes=suite.classes,
+    notes=read.notes,
+    data_sha256=read.sha256,
   )
+
+
+def _suite(config: Mapping[str, Any]) -> tuple[Suite, folder.Found | None]:
+  """The benchmark, and what was found where it is a folder of one's own."""
+  if config['suite'] != FOLDER:
+    with _about('suite'):
+      return SUITES[_known(config['suite'], (*SUITES, FOLDER), 'suite')], None
+  data = config['data']
+  with _about('data.root'):
+    if not data['root']:
+      raise ValueError('suite is folder: say which, --config.data.root=FOLDER')
+  ood = dict(pair.split('=', 1) for pair in data['ood'])
+  with _about('data.ood'):
+    if len(ood) < len(data['ood']):
+      raise ValueError('two sets have one name: name=FOLDER,other=FOLDER2')
+    if config['eval_only'] and not ood:
+      raise ValueError('eval_only evaluates OOD folders: say name=FOLDER')
+  with _about('data'):
+    found = folder.scan(
+      data['root'],
+      ood,
+      val_share=data['val_share'],
+      test_share=data['test_share'],
+      split_seed=data['split_seed'],
+    )
+  suite = Suite(
+    name=FOLDER,
+    num_classes=len(found.classes),
+    classes=found.classes,
+    **{name: f'{FOLDER}:{name}' for name in folder.SPLITS},
+    ood={name: f'{FOLDER}:{name}' for name in found.ood},
+    image_size=224,
+    augment='flip_crop',
+  )
+  return suite, found
 
 
 def _load(config: Mapping[str, Any], suite: Suite) -> tuple[Backbone, str]:
@@ -100,7 +151,10 @@ def _load(config: Mapping[str, Any], suite: Suite) -> tuple[Backbone, str]:
   path = config['weights_path']
   with _about('weights_path' if path else 'weights'):
     variables = pretrained.load_pretrained(row.tag, model, path, head='new')
-  preprocess = Preprocess(**row.preprocess)
+  stated = path and pretrained.read_preprocess(path)
+  preprocess = Preprocess(**(stated or row.preprocess))
+  if path and not stated:
+    _log.info('%s: images are prepared as for %s', path, row.tag)
   if config['image_size']:
     preprocess = preprocess.at_size(config['image_size'])
   name = row.tag if config['weights'] or not path else pathlib.Path(path).name
@@ -156,10 +210,24 @@ def _own(own: Backbone, suite: Suite) -> Backbone:
 
 
 def _read_sets(
-  config: Mapping[str, Any], suite: Suite, image_size: int
-) -> tuple[dict[str, sources.ImageSet], tuple[str, ...]]:
+  config: Mapping[str, Any],
+  suite: Suite,
+  found: folder.Found | None,
+  preprocess: Preprocess,
+) -> _Read:
   """Reads the images; with eval_only no others than the further OOD sets."""
-  if config['eval_only']:
+  only_ood = config['eval_only']
+  if found is not None:
+    if only_ood:
+      splits = {name: found.splits[name] for name in found.ood}
+      found = dataclasses.replace(found, splits=splits)
+    with _about('data'):
+      read = contents.read(
+        found, preprocess, bad_files=config['data']['bad_files']
+      )
+    notes = (*found.notes, *read.notes)
+    return _Read(read.images, found.ood, notes, read.sha256)
+  if only_ood:
     wanted = _further(config['eval_ood'], suite)
     ood = tuple(wanted)
   else:
@@ -170,12 +238,12 @@ def _read_sets(
       'id_test': suite.id_test,
       **suite.ood,
     }
-  with _about('eval_ood' if config['eval_only'] else 'suite'):
+  with _about('eval_ood' if only_ood else 'suite'):
     sets = {
-      name: sources.load(source, image_size=image_size)
+      name: sources.load(source, image_size=preprocess.image_size)
       for name, source in wanted.items()
     }
-  return sets, ood
+  return _Read(sets, ood)
 
 
 def _further(names: tuple[str, ...], suite: Suite) -> dict[str, str]:
@@ -206,5 +274,5 @@ def _about(field: str) -> Iterator[None]:
   """Makes what goes wrong inside an error about a field of the config."""
   try:
     yield
-  except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+  except (ValueError, OSError, ModuleNotFoundError) as error:
     raise ConfigError(f'config.{field}: {error}') from error

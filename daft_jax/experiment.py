@@ -72,6 +72,8 @@ def run(
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
   task = assemble.make_task(config, own)
+  for note in task.notes:
+    print(note, flush=True)
   shared = provenance.shared_settings(config, task)
   provenance.open_workdir(workdir, config, task, shared)
   if config['eval_only']:

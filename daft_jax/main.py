@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from daft_jax import experiment, results, settings
+from daft_jax import experiment, results, settings, writer
 
 _USAGE = (
   'python -m daft_jax.main --config=configs/digits.py --workdir=/tmp/digits'
@@ -40,12 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   # Orbax and JAX log each checkpoint and compilation through absl.
   logging.getLogger('absl').setLevel(logging.ERROR)
-  # What was left out of a weights file, say; the root stays at WARNING.
-  logging.basicConfig(format='%(message)s')
-  logging.getLogger('daft_jax').setLevel(logging.INFO)
   try:
     config, workdir = parse(argv)
-    experiment.run(config, workdir)
+    with writer.messages():
+      experiment.run(config, workdir)
   except (settings.ConfigError, results.ResultsError) as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 2

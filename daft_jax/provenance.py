@@ -20,6 +20,7 @@ from daft_jax.task import Task
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
+_DATA = 'data_sha256'
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
 _SHARED += ('bn_estimator', 'optimizer')
@@ -42,6 +43,7 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     'weights_sha256': digest.hexdigest(),
     'preprocess': dataclasses.asdict(task.preprocess),
     'augment': task.augment,
+    **({_DATA: task.data_sha256} if task.data_sha256 else {}),
     **{name: config[name] for name in _SHARED},
   }
 
@@ -60,7 +62,10 @@ def open_workdir(
   methods = list(config['methods'])
   if (workdir / results.EXPERIMENT).is_file():
     before = results.read_experiment(workdir)
-    _check_same(workdir, before.get('settings', {}), shared)
+    settings, now = before.get('settings', {}), shared
+    if config['eval_only']:  # On other images than it was trained on.
+      settings, now = ({**x, _DATA: ''} for x in (settings, now))
+    _check_same(workdir, settings, now)
     known = before['config']['methods']
     methods = list(dict.fromkeys([*known, *methods]))
     if config['eval_only']:
@@ -84,17 +89,28 @@ def open_workdir(
     'num_classes': task.num_classes,
     'preprocess': shared['preprocess'],
     'settings': shared,
+    'classes': list(task.classes),
+    # A report is shown to others: names, not where files lie.
     'config': {
       **config,
       'methods': methods,
-      # A report is shown to others: the file's name, not where it lies.
       'weights_path': path and pathlib.Path(path).name,
+      'data': _without_folders(config['data']),
     },
     'versions': versions(),
   }
   results.atomic_write(
     workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
   )
+
+
+def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
+  root, ood = data['root'], data['ood']
+  return {
+    **data,
+    'root': root and pathlib.Path(root).name,
+    'ood': [pair.partition('=')[0] for pair in ood],
+  }
 
 
 def versions() -> dict[str, str]:

@@ -61,6 +61,8 @@ def atomic_write(path: PathLike, content: str | bytes) -> None:
   """
   path = pathlib.Path(path)
   data = content.encode() if isinstance(content, str) else content
+  if path.exists() and not path.is_file():
+    raise OSError(f'{path} is not a file and is not replaced: give another')
   temporary = path.with_name(f'.{path.name}.{secrets.token_hex(6)}.tmp')
   try:
     with open(temporary, 'xb') as file:

@@ -54,6 +54,16 @@ def _words(*words: str, **options: Any) -> Rule:
   return Rule(str, says, lambda value: value in words, **options)
 
 
+def _is_pair(value: str) -> bool:
+  name, _, folder = value.partition('=')
+  return bool(name and folder)
+
+
+def _is_share(value: float) -> bool:
+  return 0 < value < 0.5
+
+
+_SHARE = 'a number above 0 and below 0.5'
 _NAME = Rule(str, 'a name', bool)
 _RATES = 'positive numbers, none twice, such as (0.01, 0.003)'
 
@@ -89,6 +99,14 @@ RULES: dict[str, Rule] = {
   'keep': _words('chosen', 'all'),
   'eval_only': Rule(bool, 'True or False'),
   'eval_ood': Rule(str, 'names of OOD sets', bool, many=True, empty=True),
+  'data.root': Rule(str, 'a path or None', bool, empty=True),
+  'data.ood': Rule(
+    str, 'name=FOLDER, none twice', _is_pair, many=True, empty=True
+  ),
+  'data.bad_files': _words('error', 'skip', 'report'),
+  'data.val_share': Rule(float, _SHARE, _is_share),
+  'data.test_share': Rule(float, _SHARE, _is_share),
+  'data.split_seed': Rule(int, 'a whole number from 0 on', _least(0)),
 }
 
 
@@ -157,8 +175,9 @@ def parse(path: str, text: str) -> Any:
   if text[:1] in ('(', '['):
     value = _literal(text, tuple)
     return tuple(value) if isinstance(value, list) else value
-  # Not the + of 1e+3.
-  words = re.split(r'(?<!\d[eE])\+|,', text) if text else []
+  # Not the + of 1e+3, nor one in the name of a folder.
+  joints = ',' if '=' in text else r'(?<!\d[eE])\+|,'
+  words = re.split(joints, text) if text else []
   return tuple(_literal(word.strip(), rule.kind) for word in words)
 
 

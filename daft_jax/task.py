@@ -39,6 +39,9 @@ class Task:
     batch_size: of training.
     eval_batch_size: of everything else; accuracies do not depend on it.
     augment: name of the training augmentation.
+    classes: their names, in the order of the labels.
+    notes: what the user should know of the images, a line each.
+    data_sha256: of images that came from a folder.
   """
 
   suite: str
@@ -54,6 +57,9 @@ class Task:
   batch_size: int
   eval_batch_size: int
   augment: str
+  classes: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
+  data_sha256: str = ''
 
   @property
   def tests(self) -> tuple[str, ...]:

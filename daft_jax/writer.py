@@ -10,10 +10,13 @@
 Only process 0 writes. Standard library and tqdm.
 """
 
+import contextlib
+import logging
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 import tqdm
@@ -90,6 +93,23 @@ class Writer:
 
   def __exit__(self, *unused: Any) -> None:
     self.close()
+
+
+@contextlib.contextmanager
+def messages(out: TextIO | None = None) -> Iterator[None]:
+  """Shows what the package's modules log, as plain lines on stderr."""
+  logger = logging.getLogger('daft_jax')
+  handler = logging.StreamHandler(out or sys.stderr)
+  before = logger.level, logger.propagate
+  logger.addHandler(handler)
+  logger.setLevel(logging.INFO)
+  # Some library sets up the root, which would show them once more.
+  logger.propagate = False
+  try:
+    yield
+  finally:
+    logger.removeHandler(handler)
+    logger.level, logger.propagate = before
 
 
 def append(path: PathLike, text: str) -> None:

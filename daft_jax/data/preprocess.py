@@ -88,9 +88,7 @@ class Preprocess:
       TypeError: the images are not uint8.
       ValueError: a single image, or another shape.
     """
-    images = _check(np.asarray(images))
-    if images.shape[1:3] != (self.image_size, self.image_size):
-      images = self._resized(images)
+    images = self.cut(images)
     result = images.astype(np.float32)
     result /= np.float32(255)
     if images.shape[-1] == 1:
@@ -98,6 +96,13 @@ class Preprocess:
     result -= np.array(self.mean, np.float32)
     result /= np.array(self.std, np.float32)
     return result
+
+  def cut(self, images: np.ndarray) -> np.ndarray:
+    """Only the resizing: uint8 [B, image_size, image_size, 1 or 3]."""
+    images = _check(np.asarray(images))
+    if images.shape[1:3] == (self.image_size, self.image_size):
+      return images
+    return self._resized(images)
 
   def at_size(self, image_size: int) -> 'Preprocess':
     """The same for images of another size: the cut keeps its share."""

@@ -57,7 +57,6 @@ class Block(nn.Module):
     expansion, size, stride, width: see `Stage`.
     padding: of the depthwise convolution, see `layers.conv`.
     epsilon: of BatchNorm.
-    momentum: keep rate of BatchNorm.
     dtype: dtype of the computation.
   """
 
@@ -67,7 +66,6 @@ class Block(nn.Module):
   width: int
   padding: str | None
   epsilon: float
-  momentum: float
   dtype: str
 
   @nn.compact
@@ -98,7 +96,6 @@ class Block(nn.Module):
       dtype=self.dtype,
       name=name,
       epsilon=self.epsilon,
-      momentum=self.momentum,
     )
 
 
@@ -115,7 +112,6 @@ class InvertedNet(nn.Module):
     head_width: channels of the last 1x1 convolution, D of 'pre_logits'.
     padding: of convolutions wider than one pixel, see `layers.conv`.
     epsilon: of every BatchNorm.
-    momentum: keep rate of every BatchNorm (PyTorch's is 1 - momentum).
     dtype: dtype of the computation; parameters and statistics are float32.
   """
 
@@ -125,7 +121,6 @@ class InvertedNet(nn.Module):
   head_width: int = 1280
   padding: str | None = None
   epsilon: float = 1e-5
-  momentum: float = 0.9
   dtype: str = 'float32'
 
   @nn.compact
@@ -151,7 +146,6 @@ class InvertedNet(nn.Module):
     options = {
       'padding': self.padding,
       'epsilon': self.epsilon,
-      'momentum': self.momentum,
       'dtype': self.dtype,
     }
     x = self._conv_norm(images, train, self.stem_width, 'stem')
@@ -194,6 +188,5 @@ class InvertedNet(nn.Module):
       dtype=self.dtype,
       name=f'bn_{name}',
       epsilon=self.epsilon,
-      momentum=self.momentum,
     )(x)
     return nn.relu6(x)

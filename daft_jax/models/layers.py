@@ -78,7 +78,6 @@ def batch_norm(
   dtype: Any,
   name: str,
   epsilon: float = 1e-5,
-  momentum: float = 0.9,
 ) -> nn.BatchNorm:
   """BatchNorm as in torchvision: epsilon 1e-5, keep rate 0.9 (torch: 0.1).
 
@@ -87,7 +86,7 @@ def batch_norm(
   """
   return nn.BatchNorm(
     use_running_average=not train,
-    momentum=momentum,
+    momentum=0.9,
     epsilon=epsilon,
     dtype=dtype,
     # E[x^2] - E[x]^2 cancels where |mean| is far above the deviation.

@@ -32,6 +32,7 @@ __all__ = [
   'list_pretrained',
   'load_pretrained',
   'lookup',
+  'read_preprocess',
   'read_weights',
   'save_weights',
 ]
@@ -40,6 +41,7 @@ __all__ = [
 _OWNERS = {
   'export_torch': 'weights',
   'load_pretrained': 'loading',
+  'read_preprocess': 'weights',
   'read_weights': 'weights',
   'save_weights': 'weights',
 }

@@ -7,13 +7,14 @@ python -m daft_jax.pretrained download TAG
 """
 
 import argparse
+import difflib
 import json
-import logging
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from daft_jax import writer
 from daft_jax.pretrained import registry
 
 
@@ -38,15 +39,31 @@ def inspect(path: str) -> None:
   if match.skipped:
     aside = [f'{name} ({count})' for name, count in match.skipped.items()]
     print(f'beside it: {rules.listed(aside)}')
-  tag = _guess(path, found, contents.metadata)
-  if tag is None:
-    print(f'preprocessing: not known; tags: {_tags(found.architecture)}')
-    name = found.architecture
+  if match.layout.caution:
+    print(f'caution: {match.layout.caution}')
+  if found.share < 1:
+    odd = match.missing + match.extra + match.misshapen
+    print(f'not the whole of it, or another network: {rules.listed(odd)}')
+    return
+  _inspect_origin(path, found, contents.metadata)
+
+
+def _inspect_origin(path: str, found: Any, metadata: dict[str, str]) -> None:
+  """Says how images are prepared for it, and how it is loaded."""
+  rows, certain = _guess(path, found, metadata)
+  name = found.architecture
+  if 'preprocess' in metadata:
+    print(f'preprocessing: {metadata["preprocess"]} (as the file says)')
+  elif rows:
+    word = '' if certain else 'probably '
+    tags = ' or '.join(row.tag for row in rows)
+    print(f'preprocessing: {word}{describe(rows[0])} (as {tags})')
+    name = rows[0].tag if len(rows) == 1 else name
   else:
-    print(f'preprocessing: {describe(registry.lookup(tag))} (as {tag})')
-    name = tag
-  head = '' if match.head else ", head='new'"
-  print(f'load: daft_jax.load_pretrained({name!r}, model, {str(path)!r}{head})')
+    tags = ', '.join(registry.list_pretrained(name)) or 'none'
+    print(f'preprocessing: not known; tags: {tags}')
+  head = '' if found.match.head else ", head='new'"
+  print(f'load: daft_jax.load_pretrained({name!r}, model, {path!r}{head})')
 
 
 def describe(row: registry.Pretrained) -> str:
@@ -68,23 +85,31 @@ def convert(path: str, out: str) -> None:
   found = identify.identify(contents.arrays)
   if found is None:
     raise ValueError(f'{path} is of no architecture of this package')
-  name = found.architecture
-  model = models.create_model(name, num_classes=found.match.head or 1)
-  head = 'keep' if found.match.head else 'new'
+  name, classes = found.architecture, found.match.head
+  model = models.create_model(name, num_classes=classes or 1)
+  head = 'keep' if classes else 'new'
   variables = loading.load_pretrained(name, model, path, head=head)
-  tag = _guess(path, found, contents.metadata)
+  if not classes:  # A file without one stays without.
+    params = {k: v for k, v in variables['params'].items() if k != 'head'}
+    variables = {**variables, 'params': params}
+  rows, certain = _guess(path, found, contents.metadata)
   about = {'architecture': name, 'converted_from': pathlib.Path(path).name}
-  if tag is not None:
-    row = registry.lookup(tag)
-    about['licence'] = row.licence
-    about['preprocess'] = json.dumps(row.preprocess)
+  about |= contents.metadata
+  if certain:
+    about['licence'] = rows[0].licence
+    about['preprocess'] = json.dumps(rows[0].preprocess)
   weights.save_weights(variables, out, about)
   size = pathlib.Path(out).stat().st_size
   print(f'{out}: {name}, {size:,} bytes')
 
 
-def _guess(path: str, found: Any, metadata: dict[str, str]) -> str | None:
-  """The tag whose preprocessing a file has: by sha256, name or contents."""
+def _guess(
+  path: str, found: Any, metadata: dict[str, str]
+) -> tuple[list[registry.Pretrained], bool]:
+  """The rows a file may be of, of one preprocessing, and if it is certain.
+
+  Certain by sha256; else by the file's name, or by what the file holds.
+  """
   from daft_jax.pretrained import locate
 
   tags = registry.list_pretrained(found.architecture)
@@ -93,7 +118,7 @@ def _guess(path: str, found: Any, metadata: dict[str, str]) -> str | None:
   digest = locate.digest(file) if file.is_file() else ''
   for row in rows:
     if row.sha256 and digest.startswith(row.sha256):
-      return row.tag
+      return [row], True
   names = {file.name, metadata.get('converted_from')}
   named = [
     row
@@ -109,21 +134,38 @@ def _guess(path: str, found: Any, metadata: dict[str, str]) -> str | None:
   # Of those that fit, the ones with a hint: it was found.
   told = [row for row in alike if row.hint] or alike
   for group in (named, told):
-    # Several of the same preprocessing will do.
     if group and all(row.preprocess == group[0].preprocess for row in group):
-      return group[0].tag
-  return None
-
-
-def _tags(architecture: str) -> str:
-  return ', '.join(registry.list_pretrained(architecture)) or 'none'
+      return group, False
+  return [], False
 
 
 def _list(architecture: str | None) -> None:
+  """Prints the tags, all or of one architecture."""
+  known = {row.architecture for row in registry.PRETRAINED.values()}
+  if architecture is not None and architecture not in known:
+    near = difflib.get_close_matches(architecture, known, n=1)
+    hint = f' Did you mean {near[0]!r}?' if near else ''
+    raise ValueError(
+      f'there are no weights of {architecture!r}.{hint} There are of: '
+      f'{", ".join(sorted(known))}'
+    )
   for tag in registry.list_pretrained(architecture):
     row = registry.lookup(tag)
     source = row.package.partition(':')[0] or row.url or 'in the package'
     print(f'{tag:34s} {row.licence or "not stated":14s} {source}')
+
+
+def _run(given: argparse.Namespace) -> None:
+  if given.command == 'list':
+    _list(given.architecture)
+  elif given.command == 'inspect':
+    inspect(given.path)
+  elif given.command == 'convert':
+    convert(given.path, given.out)
+  else:
+    from daft_jax.pretrained import locate
+
+    print(locate.download(given.tag))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,19 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   one.add_argument('out', metavar='OUT.safetensors')
   add('download', help='fetches a file, checks it').add_argument('tag')
   given = parser.parse_args(argv)
-  logging.basicConfig(format='%(message)s')
-  logging.getLogger('daft_jax').setLevel(logging.INFO)
   try:
-    if given.command == 'list':
-      _list(given.architecture)
-    elif given.command == 'inspect':
-      inspect(given.path)
-    elif given.command == 'convert':
-      convert(given.path, given.out)
-    else:
-      from daft_jax.pretrained import locate
-
-      print(locate.download(given.tag))
+    with writer.messages():
+      _run(given)
   except (ValueError, OSError) as error:
     print(f'daft_jax.pretrained: {error}', file=sys.stderr)
     return 2

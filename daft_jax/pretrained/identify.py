@@ -35,6 +35,9 @@ def identify(arrays: Mapping[str, np.ndarray]) -> Identity | None:
 
   Args:
     arrays: as `files.read` returns them.
+
+  Raises:
+    matching.Ambiguous: the file holds several networks of one kind.
   """
   found: list[Identity] = []
   for family, layouts in rules.LAYOUTS.items():
@@ -46,7 +49,7 @@ def identify(arrays: Mapping[str, np.ndarray]) -> Identity | None:
       if tried.share == 1:
         return tried
   best = max(found, key=lambda identity: identity.share, default=None)
-  return best if best is not None and best.share >= 0.2 else None
+  return best if best is not None and best.share >= 0.5 else None
 
 
 @functools.cache
@@ -77,10 +80,7 @@ def _compare(
   layouts: tuple[rules.Layout, ...],
 ) -> Identity | None:
   shapes = shapes_of(architecture)
-  try:
-    match = matching.match(arrays, shapes, layouts)
-  except ValueError:  # Several networks: it is a checkpoint of that family.
-    return None
+  match = matching.match(arrays, shapes, layouts)
   body = [path for path in shapes if not path.startswith(rules.HEAD)]
   same = sum(path in match.leaves for path in body)
   if not same and not match.misshapen:

@@ -83,19 +83,14 @@ def load_pretrained(
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
   leaves = dict(found.leaves)
+  new_head = found.headless and head == 'auto'
   found = _with_head(path, found, leaves, shapes, head)
   if not found.fits:
     if strict:
-      raise ValueError(_misfit(path, architecture, found, arrays))
+      raise ValueError(_misfit(path, architecture, found, arrays, shapes))
     _complete(path, found, leaves, model, shapes)
-  if found.skipped:
-    what = [f'{group} ({n})' for group, n in found.skipped.items()]
-    _log.info('%s: left out %s', path, rules.listed(what))
-  # Views where the file has float32: what copies them to a device transposes.
-  return trees.unflatten(
-    {key: leaf.astype(np.float32, copy=False) for key, leaf in leaves.items()},
-    wanted,
-  )
+  _say(path, found, new_head)
+  return trees.unflatten(_as_float32(path, leaves), wanted)
 
 
 def _architecture(name: str, path: PathLike | None) -> str:
@@ -128,22 +123,19 @@ def _with_head(
   mine = [key for key in shapes if key.startswith(rules.HEAD)]
   names = {matching.name_of(found.layout, key) for key in mine}
   classes = shapes.get(f'{rules.HEAD}bias', (0,))[-1]
-  has = found.head > 0
-  if has and head != 'new':
-    if found.head != classes:
+  if found.headless and head == 'keep':
+    raise ValueError(
+      f"{path} has no head to keep: pass head='new' for a zero head"
+    )
+  if not found.headless and head != 'new':
+    if found.head not in (0, classes):
       raise ValueError(
         f'the head in {path} has {found.head} classes, the model {classes}: '
         "pass head='new' for a zero head"
       )
-    return found
-  if not has and head == 'keep':
-    raise ValueError(
-      f"{path} has no head to keep: pass head='new' for a zero head"
-    )
+    return found  # Of a head that is not whole, missing and misshapen tell.
   leaves |= {key: np.zeros(shapes[key], np.float32) for key in mine}
-  if not has and head == 'auto' and mine:
-    _log.warning('%s has no head: a new one of zeros is used', path)
-  skipped = found.skipped | ({'head': len(mine)} if has else {})
+  skipped = found.skipped | ({} if found.headless else {'head': len(mine)})
   return found._replace(
     missing=[x for x in found.missing if x not in names],
     misshapen=[x for x in found.misshapen if x.split(' ')[0] not in names],
@@ -156,19 +148,8 @@ def _misfit(
   architecture: str,
   found: matching.Match,
   arrays: Mapping[str, np.ndarray],
+  shapes: Mapping[str, tuple[int, ...]],
 ) -> str:
-  nearest = identify.identify(arrays)
-  fix = f'it is no {architecture}, nor any other model of this package'
-  if nearest is not None and nearest.architecture != architecture:
-    fix = (
-      f'it looks like {nearest.architecture} ({100 * nearest.share:.0f} % of '
-      f'its tensors): create_model({nearest.architecture!r}, ...)'
-    )
-  elif nearest is not None:
-    fix = (
-      f'it is nearest to {architecture} all the same: get the file again, or '
-      'pass strict=False to load what fits'
-    )
   lines = [
     f'{what}: {rules.listed(names)}'
     for what, names in (
@@ -179,7 +160,86 @@ def _misfit(
     if names
   ]
   where = f' under {found.prefix!r}' if found.prefix else ''
+  fix = _nearest(architecture, arrays, shapes)
   return '\n  '.join([f'{path}{where} does not fit the model: {fix}', *lines])
+
+
+def _nearest(
+  architecture: str,
+  arrays: Mapping[str, np.ndarray],
+  shapes: Mapping[str, tuple[int, ...]],
+) -> str:
+  """What the file looks like, and what to do about it."""
+  nearest = identify.identify(arrays)
+  if nearest is None:
+    return f'it is no {architecture}, nor any other model of this package'
+  name = nearest.architecture
+  if nearest.share < 1:
+    return (
+      f'{100 * nearest.share:.0f} % of it is like {name}: it is another '
+      'network, or damaged. strict=False loads what fits'
+    )
+  published = {
+    key: shape
+    for key, shape in identify.shapes_of(name).items()
+    if not key.startswith(rules.HEAD)
+  }
+  if any(shapes.get(key) != shape for key, shape in published.items()):
+    return f'the file is of {name}, the model is not: create_model({name!r})'
+  return f"look at the head of this {name}, or pass head='new'"
+
+
+def _say(path: pathlib.Path, found: matching.Match, new_head: bool) -> None:
+  """Logs what was left out, and what cannot be told by the file."""
+  if new_head:
+    _log.warning('%s has no head: a new one of zeros is used', path)
+  if found.layout.caution:
+    _log.warning('%s: %s', path, found.layout.caution)
+  if found.skipped:
+    what = [f'{group} ({n})' for group, n in found.skipped.items()]
+    _log.info('%s: left out %s', path, rules.listed(what))
+
+
+def _as_float32(
+  path: pathlib.Path, leaves: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """The leaves in float32, views where they are; refuses what is no weight.
+
+  Kernels stay transposed views: what copies them to a device transposes.
+  """
+  integers = [
+    f'{key} ({leaf.dtype})'
+    for key, leaf in leaves.items()
+    if leaf.dtype.kind in 'iubc'
+  ]
+  if integers:
+    raise ValueError(
+      f'{path} has weights that are no floats: {rules.listed(integers)}. A '
+      'quantised network has to be saved as floats'
+    )
+  with np.errstate(all='ignore'):
+    wide = {k: v.astype(np.float32, copy=False) for k, v in leaves.items()}
+    # A sum is finite only if all are; it may overflow, so ask again then.
+    bad = [
+      key
+      for key, leaf in wide.items()
+      if not np.isfinite(leaf.sum()) and not np.isfinite(leaf).all()
+    ]
+  bad += [
+    key
+    for key, leaf in wide.items()
+    if key.startswith('batch_stats/')
+    and key.endswith('/var')
+    and key not in bad
+    if (leaf < 0).any()
+  ]
+  if bad:
+    raise ValueError(
+      f'{path} has weights that are nan, infinite in float32, or negative '
+      f'variances: {rules.listed(bad)}. It was saved by a run that diverged, '
+      'or is damaged'
+    )
+  return wide
 
 
 def _complete(

@@ -9,12 +9,12 @@ there and in PyTorch's cache under its own. Standard library only.
 """
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import pathlib
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -67,7 +67,7 @@ def local_name(row: registry.Pretrained) -> str:
     'resnet50.mocov2_800ep.pth.tar'
   """
   suffix = '.pth.tar' if row.url.endswith('.pth.tar') else None
-  return row.tag + (suffix or pathlib.PurePosixPath(row.url).suffix)
+  return row.tag + (suffix or pathlib.PurePosixPath(row.url).suffix or '.pth')
 
 
 def download(tag: str) -> pathlib.Path:
@@ -83,9 +83,14 @@ def download(tag: str) -> pathlib.Path:
   row = registry.lookup(tag)
   try:
     return locate(row)
-  except FileNotFoundError as error:
+  except FileNotFoundError:
+    if row.package:
+      raise
     if not pathlib.PurePosixPath(row.url).suffix:
-      raise ValueError(f'{error}; {row.url or tag} is no file') from None
+      raise ValueError(
+        f'{tag} has no address of a file: see {row.url}, get it by hand and '
+        f'put it at {folder() / local_name(row)}'
+      ) from None
   target = folder() / local_name(row)
   target.parent.mkdir(parents=True, exist_ok=True)
   handle, name = tempfile.mkstemp(dir=target.parent, suffix='.part')
@@ -93,17 +98,31 @@ def download(tag: str) -> pathlib.Path:
   try:
     with os.fdopen(handle, 'wb') as file:
       with urllib.request.urlopen(row.url, timeout=_TIMEOUT) as answer:
+        size = answer.headers.get('Content-Length')
         shutil.copyfileobj(answer, file, 1 << 20)
+    if size is not None and part.stat().st_size != int(size):
+      raise OSError(f'{part.stat().st_size} of {size} bytes came')
     _check(part, row)
+    _check_readable(part, row)
     os.replace(part, target)
-  except urllib.error.URLError as error:
+  except (OSError, http.client.HTTPException) as error:
     raise OSError(
-      f'cannot download {row.url} ({error.reason}): get it where there is a '
-      f'network and put it at {target}'
+      f'cannot download {row.url} ({getattr(error, "reason", error)}): try '
+      f'again, or get it where there is a network and put it at {target}'
     ) from error
   finally:
     part.unlink(missing_ok=True)
   return target
+
+
+def _check_readable(path: pathlib.Path, row: registry.Pretrained) -> None:
+  """An answer may be a page that asks to log in, and a sha256 not be known."""
+  from daft_jax.pretrained import files
+
+  try:
+    files.read(path)
+  except ValueError as error:
+    raise ValueError(f'{row.url} did not send weights: {error}') from error
 
 
 def digest(path: pathlib.Path) -> str:
@@ -117,7 +136,7 @@ def _places(row: registry.Pretrained) -> Iterator[pathlib.Path]:
     yield SHIPPED / row.file
   if row.package:
     yield from _installed(row.package)
-  if pathlib.PurePosixPath(row.url).suffix:
+  if row.url and not row.package:
     yield folder() / local_name(row)
     own = pathlib.PurePosixPath(row.url).name
     # 'resnet50.pth' of several publishers: only a digest tells them apart.

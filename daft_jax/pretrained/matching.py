@@ -25,8 +25,15 @@ _SECOND_CHOICE = {'encoder_k', 'momentum_encoder', 'student', 'ema'}
 _SECOND_CHOICE |= {'model_ema', 'state_dict_ema', 'optimizer'}
 _COUNTERS = 'num_batches_tracked'
 
+# A MoCo encoder's `fc` is a projection, also where it is one linear map.
+_PROJECTED = 'encoder_q'
+
 # This package's own files: the names are the paths.
 OWN = Layout('daft_jax', ((r'(.*)', r'\1'),))
+
+
+class Ambiguous(ValueError):
+  """Several networks in one file fit equally well."""
 
 
 class Match(NamedTuple):
@@ -39,8 +46,9 @@ class Match(NamedTuple):
       transposed.
     missing: names that are not in the file.
     extra: names under the prefix that the network does not have.
-    misshapen: 'name (file [..], model [..])'.
-    head: classes of the head in the file; 0: it has none.
+    misshapen: 'name (file [..], model [..])', both in the file's layout.
+    head: classes of the head in the file; 0: it has none, or no linear one.
+    headless: nothing in the file has the name of a head.
     skipped: {what: number of tensors} of what is left out on purpose.
   """
 
@@ -51,6 +59,7 @@ class Match(NamedTuple):
   extra: list[str]
   misshapen: list[str]
   head: int
+  headless: bool
   skipped: dict[str, int]
 
   @property
@@ -72,7 +81,7 @@ def match(
     layouts: how its tensors may be called.
 
   Raises:
-    ValueError: two networks in the file fit equally well.
+    Ambiguous: two networks in the file fit equally well.
   """
   if any(name.startswith('params/') for name in arrays):
     layouts = (OWN,)
@@ -101,21 +110,28 @@ def _try(
   for name in arrays:
     if not name.startswith(prefix):
       skipped[_group(name, prefix)] += 1
+  heads = {name for path, name in names.items() if path.startswith(HEAD)}
+  if _PROJECTED in prefix.split('.'):
+    for name in heads & inside.keys():
+      skipped[name.split('.')[0]] += 1
+      del inside[name]
+  headless = not heads & inside.keys()
   leaves, missing, misshapen = {}, [], []
   for path, name in names.items():
     if name not in inside:
       missing.append(name)
       continue
     array = inside.pop(name)
-    if layout is not OWN:
-      array = rules.from_torch(path, array)
-    if array.shape == shapes[path]:
-      leaves[path] = array
+    leaf = array if layout is OWN else rules.from_torch(path, array)
+    if leaf.shape == shapes[path]:
+      leaves[path] = leaf
     else:
-      shown = f'file {list(array.shape)}, model {list(shapes[path])}'
-      misshapen.append(f'{name} ({shown})')
+      wanted = _shape_in_file(layout, path, shapes[path])
+      misshapen.append(
+        f'{name} (file {list(array.shape)}, model {list(wanted)})'
+      )
       if path.startswith(HEAD):
-        leaves[path] = array  # Its classes are the caller's business.
+        leaves[path] = leaf  # Its classes are the caller's business.
   head = _classes(leaves, shapes)
   extra = []
   for name in inside:
@@ -126,8 +142,24 @@ def _try(
     else:
       extra.append(name)
   return Match(
-    layout, prefix, leaves, missing, extra, misshapen, head, dict(skipped)
+    layout,
+    prefix,
+    leaves,
+    missing,
+    extra,
+    misshapen,
+    head,
+    headless,
+    dict(skipped),
   )
+
+
+def _shape_in_file(
+  layout: Layout, path: str, shape: tuple[int, ...]
+) -> tuple[int, ...]:
+  if layout is OWN:
+    return shape
+  return rules.to_torch(path, np.broadcast_to(np.float32(), shape)).shape
 
 
 def _prefix(arrays: Mapping[str, np.ndarray], names: set[str]) -> str:
@@ -138,24 +170,25 @@ def _prefix(arrays: Mapping[str, np.ndarray], names: set[str]) -> str:
     for i in range(len(parts)):
       if '.'.join(parts[i:]) in names:
         counts[''.join(f'{part}.' for part in parts[:i])] += 1
-  most = max(counts.values(), default=0)
-  if most < len(names) / 2:  # Something else: the error says so.
-    return max(counts, key=counts.__getitem__, default='')
-  # A head more or less (of a student, say) does not decide.
-  best = [prefix for prefix, n in counts.items() if n >= most - 2]
 
   def rank(prefix: str) -> int:
     return len(_SECOND_CHOICE & set(prefix.split('.')))
 
-  least = min(map(rank, best), default=0)
-  best = [prefix for prefix in best if rank(prefix) == least]
-  if len(best) > 1:
+  # First the copy that is meant to be used, complete or not: what it lacks is
+  # an error, and must not be made up for by an average beside it.
+  whole = [prefix for prefix, n in counts.items() if n >= len(names) / 2]
+  least = min(map(rank, whole or counts), default=0)
+  best = [prefix for prefix in whole or counts if rank(prefix) == least]
+  most = max((counts[prefix] for prefix in best), default=0)
+  # A head more or less does not decide.
+  best = [prefix for prefix in best if counts[prefix] >= most - 2]
+  if whole and len(best) > 1:
     shown = ', '.join(repr(prefix) for prefix in best)
-    raise ValueError(
+    raise Ambiguous(
       f'the file holds several networks of this kind, under {shown}: save the '
       'one you want in a file of its own'
     )
-  return best[0] if best else ''
+  return max(best, key=counts.__getitem__, default='')
 
 
 def _group(name: str, prefix: str) -> str:

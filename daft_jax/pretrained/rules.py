@@ -40,12 +40,14 @@ class Layout:
       hold beside the network: projection heads, queues, text towers.
     usual: regular expression of the architectures that are published in this
       layout, where it is not the first of its family.
+    caution: what a file in this layout does not tell, for a warning.
   """
 
   name: str
   modules: tuple[tuple[str, str], ...]
   skip: str = ''
   usual: str = ''
+  caution: str = ''
 
 
 _RESNET = (
@@ -110,6 +112,11 @@ def _timm(*sizes: int) -> tuple[tuple[str, str], ...]:
   )
 
 
+_TF = (
+  "right if it is of timm's tf_efficientnet_lite*; those without tf_ have the "
+  'same names and shapes but another padding and epsilon: here they would '
+  'compute something else'
+)
 _MOBILENET = (1, 2, 3, 4, 3, 3, 1)  # blocks a stage
 
 # By the name of the file of the family in `daft_jax/models/`.
@@ -177,8 +184,8 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         ('head', '_fc'),
       ),
     ),
-    Layout('timm lite0', _timm(1, 2, 2, 3, 3, 4, 1)),
-    Layout('timm lite1 lite2', _timm(1, 3, 3, 4, 4, 5, 1)),
+    Layout('timm lite0', _timm(1, 2, 2, 3, 3, 4, 1), caution=_TF),
+    Layout('timm lite1 lite2', _timm(1, 3, 3, 4, 4, 5, 1), caution=_TF),
   ),
 }
 
@@ -247,6 +254,16 @@ def layouts(architecture: str) -> tuple[Layout, ...]:
       key=lambda layout: not re.fullmatch(layout.usual, architecture),
     )
   )
+
+
+def layout(architecture: str, name: str | None = None) -> Layout:
+  """The layout of this name, or the usual one; ValueError if there is none."""
+  known = layouts(architecture)
+  for found in known:
+    if name in (None, found.name):
+      return found
+  names = ', '.join(repr(found.name) for found in known)
+  raise ValueError(f'{architecture} has no layout {name!r}: say one of {names}')
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

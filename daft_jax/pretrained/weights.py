@@ -13,6 +13,7 @@ Format: https://github.com/huggingface/safetensors. Its library checks a header
 against the size of the file before any memory is taken; nothing is unpickled.
 """
 
+import json
 import os
 import pathlib
 from typing import Any
@@ -65,6 +66,22 @@ def read_weights(
   return leaves, metadata
 
 
+def read_preprocess(path: PathLike) -> dict[str, Any] | None:
+  """The preprocessing that a safetensors file of this package states.
+
+  Returns:
+    Fields of `data.preprocess.Preprocess`; None if the file states none.
+  """
+  if pathlib.Path(path).suffix != '.safetensors':
+    return None
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      stated = json.loads((file.metadata() or {}).get('preprocess', 'null'))
+  except (safetensors.SafetensorError, OSError, ValueError):
+    return None
+  return stated if isinstance(stated, dict) else None
+
+
 def save_weights(
   variables: PyTree,
   path: PathLike,
@@ -105,11 +122,13 @@ def export_torch(
   architecture: str,
   path: PathLike,
   metadata: dict[str, str] | None = None,
+  *,
+  layout: str | None = None,
 ) -> dict[str, np.ndarray]:
   """Writes variables as a PyTorch state dict, in safetensors.
 
-  Names and shapes are those of the family's first layout in `rules.LAYOUTS`
-  (torchvision's, OpenAI's, ...), so that
+  Names and shapes are those of the architecture's usual layout (torchvision's,
+  OpenAI's, ...; of `rules.layouts(architecture)` the first), so that
 
     module.load_state_dict(safetensors.torch.load_file(path))
 
@@ -122,14 +141,16 @@ def export_torch(
     architecture: its name, one of `models.list_models()`.
     path: of the file; its directory must exist.
     metadata: strings stored beside the weights.
+    layout: another of the architecture's, such as 'timm'.
 
   Returns:
     What was written.
 
   Raises:
-    ValueError: no such architecture, or variables of another one.
+    ValueError: no such architecture or layout, or variables of another one.
   """
-  layout = rules.layouts(architecture)[0]
+  layout = rules.layout(architecture, layout)
+  _check_architecture(variables, architecture)
   stored = {}
   for leaf_path, leaf in trees.flatten(variables).items():
     array = rules.to_torch(leaf_path, np.asarray(leaf, np.float32))
@@ -144,10 +165,32 @@ def export_torch(
   return stored
 
 
+def _check_architecture(variables: PyTree, architecture: str) -> None:
+  from daft_jax.pretrained import identify  # traces a model
+
+  found = {k: np.shape(v) for k, v in trees.flatten(variables).items()}
+  wanted = identify.shapes_of(architecture)
+  other = [
+    path
+    for path in dict.fromkeys([*wanted, *found])
+    if not path.startswith(rules.HEAD) and found.get(path) != wanted.get(path)
+  ]
+  if other:
+    raise ValueError(
+      f'the variables are not of {architecture}: {rules.listed(other)} differ. '
+      'Give the name of the architecture they are of'
+    )
+
+
 def write(
   arrays: dict[str, np.ndarray], path: PathLike, metadata: dict[str, str]
 ) -> None:
-  """Writes safetensors, whole or not at all."""
+  """Writes safetensors, whole or not at all; refuses other suffixes."""
+  if pathlib.Path(path).suffix != '.safetensors':
+    raise ValueError(
+      f'{path} would hold safetensors, which PyTorch and others read by their '
+      'name: give one that ends in .safetensors'
+    )
   # The library writes a buffer as it lies, whatever the strides.
   flat = {
     key: np.ascontiguousarray(array).reshape(array.shape)

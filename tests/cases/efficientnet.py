@@ -24,7 +24,7 @@ _MAPS = {
   **{f'stage{i}': f'blocks.{i - 1}' for i in range(1, 8)},
   'pre_logits': 'global_pool',
 }
-_OPTIONS = {'bn_eps': 1e-3, 'bn_momentum': 0.01, 'pad_type': 'same'}
+_OPTIONS = {'bn_eps': 1e-3, 'pad_type': 'same'}
 
 
 def narrow():
@@ -50,7 +50,7 @@ def narrow():
     fix_stem=True,
     pad_type='same',
     act_layer=nn.ReLU6,
-    norm_layer=functools.partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
+    norm_layer=functools.partial(nn.BatchNorm2d, eps=1e-3),
     round_chs_fn=int,
   )
 
@@ -74,7 +74,6 @@ NARROW = {
       head_width=24,
       padding='SAME',
       epsilon=1e-3,
-      momentum=0.99,
     ),
     TIMM_LITE0,
     narrow,

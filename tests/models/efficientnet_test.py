@@ -165,15 +165,15 @@ def test_the_stem_pads_as_tensorflow_does(side):
   np.testing.assert_allclose(features['stem'], y, rtol=1e-5, atol=1e-6)
 
 
-def test_keep_rate_is_that_of_tensorflow():
+def test_keep_rate_is_that_of_fine_tuning():
   model = first_stage()
   variables = models.init_variables(model, 32, seed=0)
   _, updated = jax.jit(
     functools.partial(model.apply, train=True, mutable=['batch_stats'])
   )(variables, np.zeros((2, 32, 32, 3), np.float32))
-  # Without any variance, 0.99 of the old one (1) is left.
+  # Without any variance, 0.9 of the old one (1) is left.
   var = updated['batch_stats']['bn_stem']['var']
-  np.testing.assert_allclose(var, 0.99, rtol=1e-6)
+  np.testing.assert_allclose(var, 0.9, rtol=1e-6)
 
 
 def test_bn_conversion_keeps_the_output():

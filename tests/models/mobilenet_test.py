@@ -120,7 +120,7 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32():
 
 def test_only_equal_shapes_have_a_shortcut():
   """Without projections, a block gives its bias and, if it may, its input."""
-  options = (None, 1e-5, 0.9, 'float32')
+  options = (None, 1e-5, 'float32')
   x = images(2, 6)
   for stride, width, shortcut in ((1, 3, 1), (2, 3, 0), (1, 4, 0)):
     block = inverted.Block(2, 3, stride, width, *options)

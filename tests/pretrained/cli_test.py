@@ -1,6 +1,8 @@
 """`python -m daft_jax.pretrained`, on files as publishers write them."""
 
+import dataclasses
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 
 import daft_jax
-from daft_jax import models, pretrained, trees
+from daft_jax import models, pretrained, results, trees
 from daft_jax.pretrained import __main__ as cli
-from daft_jax.pretrained import files, rules
+from daft_jax.pretrained import files, locate, registry, rules
 
 AKAMASTER = rules.LAYOUTS['resnet'][1]
 
@@ -38,7 +40,7 @@ def test_inspect(path, capsys):
   assert 'architecture: resnet20_cifar\n' in out
   assert "names: as akamaster, under 'state_dict.module.'" in out
   assert 'head: 10 classes' in out and 'beside it: optimizer (1)' in out
-  assert '32 x 32 (bilinear), mean (0.485, 0.456, 0.406)' in out
+  assert 'probably 32 x 32 (bilinear), mean (0.485, 0.456, 0.406)' in out
   assert "load_pretrained('resnet20_cifar.akamaster', model, " in out
 
 
@@ -63,11 +65,50 @@ def test_convert(path, tmp_path, capsys):
     np.testing.assert_array_equal(leaf, second[key])
   _, metadata = pretrained.read_weights(out)
   assert metadata['architecture'] == 'resnet20_cifar'
-  assert metadata['licence'] == 'BSD-2-Clause'
-  assert json.loads(metadata['preprocess'])['image_size'] == 32
+  # Its sha256 is not that of the row: nothing is stated as a fact.
+  assert 'licence' not in metadata and 'preprocess' not in metadata
   # What was converted is still known for what it was.
   assert cli.main(['inspect', str(out)]) == 0
-  assert 'as resnet20_cifar.akamaster' in capsys.readouterr().out
+  assert '(as resnet20_cifar.akamaster)' in capsys.readouterr().out
+
+
+def test_what_is_certain_is_written(path, tmp_path, monkeypatch, capsys):
+  row = registry.lookup('resnet20_cifar.akamaster')
+  row = dataclasses.replace(row, sha256=locate.digest(path))
+  monkeypatch.setitem(registry.PRETRAINED, row.tag, row)
+  out = tmp_path / 'mine.safetensors'
+  assert cli.main(['convert', str(path), str(out)]) == 0
+  _, metadata = pretrained.read_weights(out)
+  assert metadata['licence'] == 'BSD-2-Clause'
+  assert pretrained.read_preprocess(out) == json.loads(metadata['preprocess'])
+  assert pretrained.read_preprocess(out)['image_size'] == 32
+  capsys.readouterr()
+  assert cli.main(['inspect', str(out)]) == 0
+  assert '(as the file says)' in capsys.readouterr().out
+
+
+def test_a_file_without_a_head_stays_without(path, tmp_path, capsys):
+  with np.load(path) as file:
+    arrays = {k: file[k] for k in file.files if 'linear' not in k}
+  np.savez(tmp_path / 'w.npz', **arrays)
+  out = tmp_path / 'mine.safetensors'
+  assert cli.main(['convert', str(tmp_path / 'w.npz'), str(out)]) == 0
+  assert not any('head' in name for name in pretrained.read_weights(out)[0])
+  assert cli.main(['inspect', str(out)]) == 0
+  assert 'head: none' in capsys.readouterr().out
+
+
+def test_list_of_an_unknown_architecture(capsys):
+  assert cli.main(['list', 'resnet5']) == 2
+  assert "Did you mean 'resnet50'?" in capsys.readouterr().err
+
+
+def test_a_device_is_not_replaced(path, capsys):
+  assert cli.main(['convert', str(path), '/dev/null']) == 2
+  assert '.safetensors' in capsys.readouterr().err
+  with pytest.raises(OSError, match='is not a file and is not replaced'):
+    results.atomic_write('/dev/null', 'text')
+  assert pathlib.Path('/dev/null').is_char_device()
 
 
 @pytest.mark.parametrize('command', ['inspect', 'convert'])

@@ -4,15 +4,19 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import io
 import threading
 
+import numpy as np
 import pytest
 
 from daft_jax import models, pretrained
 from daft_jax.pretrained import locate, registry
 
 TAG = 'resnet18.tv_in1k_v1'
-DATA = b'not weights, but bytes' * 1000
+_FILE = io.BytesIO()
+np.savez(_FILE, a=np.arange(5000))
+DATA = _FILE.getvalue()
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -31,11 +35,16 @@ def server(tmp_path):
   class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
       asked.append(self.path)
-      found = self.path == '/resnet18.pth'
-      self.send_response(200 if found else 404)
+      data = {
+        '/resnet18.pth': DATA,
+        '/cut.pth': DATA[:-100],
+        '/login.pth': b'<!DOCTYPE html><html>log in</html>',
+      }.get(self.path)
+      self.send_response(404 if data is None else 200)
+      whole = data if self.path == '/login.pth' else DATA
+      self.send_header('Content-Length', str(len(whole)))
       self.end_headers()
-      if found:
-        self.wfile.write(DATA)
+      self.wfile.write(data or b'')
 
     def log_message(self, *unused):
       pass
@@ -68,6 +77,18 @@ def test_download_checks_and_keeps(folder, server, monkeypatch):
 def test_another_file_is_not_kept(folder, server, monkeypatch):
   row(monkeypatch, url=address(server), sha256='0' * 8)
   with pytest.raises(ValueError, match=f'{SHA256}.*0{{8}}'):
+    locate.download(TAG)
+  assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('name', 'says'),
+  [('cut.pth', 'bytes'), ('login.pth', 'did not send weights')],
+)
+def test_what_is_not_whole_is_not_kept(name, says, folder, server, monkeypatch):
+  """Also where no sha256 is known."""
+  row(monkeypatch, url=address(server, name), sha256='')
+  with pytest.raises((OSError, ValueError), match=says):
     locate.download(TAG)
   assert not list(folder.iterdir())
 

@@ -19,7 +19,7 @@ def make(classes=62):
   shapes = jax.eval_shape(model.init, jax.random.key(0), spec)
   rng = np.random.default_rng(0)
   return model, jax.tree.map(
-    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes
+    lambda leaf: rng.uniform(size=leaf.shape).astype(np.float32), shapes
   )
 
 
@@ -63,8 +63,8 @@ def test_file_holds_flat_paths_and_metadata(path):
 def test_transposed_and_jax_arrays_are_written_as_they_read(tmp_path):
   array = np.arange(12, dtype=np.float32).reshape(3, 4)
   tree = {'params': {'a': array.T, 'b': jax.numpy.asarray(array)}}
-  pretrained.save_weights(tree, tmp_path / 'w', {})
-  leaves, _ = pretrained.read_weights(tmp_path / 'w')
+  pretrained.save_weights(tree, tmp_path / 'w.safetensors', {})
+  leaves, _ = pretrained.read_weights(tmp_path / 'w.safetensors')
   np.testing.assert_array_equal(leaves['params/a'], array.T)
   np.testing.assert_array_equal(leaves['params/b'], array)
 
@@ -89,9 +89,13 @@ def test_float16_rounds_kernels_and_keeps_vectors(path, tmp_path):
 def test_save_refuses_what_it_cannot_hold(tmp_path):
   tree = {'params': {'a': np.full((2, 2), 1e5, np.float32)}}
   with pytest.raises(ValueError, match='params/a.*100000'):
-    pretrained.save_weights(tree, tmp_path / 'w', {}, dtype='float16')
+    pretrained.save_weights(
+      tree, tmp_path / 'w.safetensors', {}, dtype='float16'
+    )
   with pytest.raises(ValueError, match="'float32' or 'float16'"):
-    pretrained.save_weights(tree, tmp_path / 'w', {}, dtype='bfloat16')
+    pretrained.save_weights(
+      tree, tmp_path / 'w.safetensors', {}, dtype='bfloat16'
+    )
   assert not list(tmp_path.iterdir())
 
 

@@ -167,9 +167,14 @@ def _view(source, offset, shape, strides, dtype):
   room = source.count * width(source.dtype) // width(dtype)
   last = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
   values = math.prod(shape)
-  # An empty tensor has no last element. Expanded ones (stride 0) are not
-  # taken: a copy of one could have any size.
-  if (values and offset + last >= room) or values > room:
+  # An empty tensor has no last element.
+  inside = not values or offset + last < room
+  if inside and values > room:  # A copy of one could have any size.
+    raise allowed.Refused(
+      f'holds an expanded tensor (shape {shape}, strides {strides}): save its '
+      '.contiguous()'
+    )
+  if not inside:
     raise ValueError(
       f'a tensor of shape {shape}, strides {strides} and offset {offset} is '
       f'not in its storage of {room} values'
