@@ -60,8 +60,11 @@ _OWNERS = {
 
 def __getattr__(name: str) -> Any:
   if name not in _OWNERS:
+    # Not `from daft_jax import`, which would ask this function.
+    names = importlib.import_module(f'{__name__}.names')
+    hint = names.did_you_mean(name, __all__)
     raise AttributeError(
-      f'module {__name__!r} has no attribute {name!r}{_hint(name)}'
+      f'module {__name__!r} has no attribute {name!r}' + (hint and f'.{hint}')
     )
   owner = importlib.import_module(f'{__name__}.{_OWNERS[name]}')
   globals()[name] = value = getattr(owner, name)
@@ -70,10 +73,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
   return sorted({*globals(), *__all__})
-
-
-def _hint(name: str) -> str:
-  import difflib
-
-  near = difflib.get_close_matches(name, __all__, n=1)
-  return f'. Did you mean {near[0]!r}?' if near else ''

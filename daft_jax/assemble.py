@@ -8,16 +8,15 @@ The last place where something the user typed can be wrong: every error is a
 
 import contextlib
 import dataclasses
-import difflib
 import logging
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from daft_jax import models, pretrained, sharding
+from daft_jax import models, names, pretrained, sharding
 from daft_jax.data import augment, contents, folder, sources
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.suites import SUITES, Suite
@@ -65,7 +64,7 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
   suite, found_images = _suite(config)
   with _about('methods'):
     for method in config['methods']:
-      _known(method, METHODS, 'method')
+      names.check(method, METHODS, 'method')
   with _about('num_devices'):
     mesh = sharding.make_mesh(config['num_devices'])
   for name in ('batch_size', 'eval_batch_size'):
@@ -104,7 +103,9 @@ def _suite(config: Mapping[str, Any]) -> tuple[Suite, folder.Found | None]:
   """The benchmark, and what was found where it is a folder of one's own."""
   if config['suite'] != FOLDER:
     with _about('suite'):
-      return SUITES[_known(config['suite'], (*SUITES, FOLDER), 'suite')], None
+      return SUITES[
+        names.check(config['suite'], (*SUITES, FOLDER), 'suite')
+      ], None
   data = config['data']
   with _about('data.root'):
     if not data['root']:
@@ -246,27 +247,15 @@ def _read_sets(
   return _Read(sets, ood)
 
 
-def _further(names: tuple[str, ...], suite: Suite) -> dict[str, str]:
+def _further(wanted: tuple[str, ...], suite: Suite) -> dict[str, str]:
   """The sources of config.eval_ood: of the suite, or source strings."""
   known = {**suite.ood, **suite.more_ood}
   known |= {source: source for source in sources.list_sources()}
   with _about('eval_ood'):
-    names = names or tuple(suite.more_ood)
-    if not names:
+    wanted = wanted or tuple(suite.more_ood)
+    if not wanted:
       raise ValueError(f'suite {suite.name!r} has no further sets: name some')
-    return {name: known[_known(name, known, 'OOD set')] for name in names}
-
-
-def _known(name: str, names: Iterable[str], kind: str) -> str:
-  """Returns the name if it is known; else says which is near."""
-  names = list(names)
-  if name not in names:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(
-      f'no {kind} named {name!r}.{hint} Known: {", ".join(names)}'
-    )
-  return name
+    return {name: known[names.check(name, known, 'OOD set')] for name in wanted}
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ is what makes a config wrong before anything is read or compiled. Names
 import ast
 import contextlib
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from daft_jax import names
 
 
 class ConfigError(ValueError):
@@ -219,8 +220,7 @@ def nearest(path: str) -> str:
     >>> nearest('optimizer.momentun')
     ' Did you mean config.optimizer.momentum?'
   """
-  near = difflib.get_close_matches(path, RULES, n=1)
-  return f' Did you mean config.{near[0]}?' if near else ''
+  return names.did_you_mean(path, RULES, 'config.{}')
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
+  ('names',),
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods', 'results'),
     *('settings', 'data.suites', 'pretrained.registry'),

@@ -8,10 +8,11 @@ in an epoch whatever the batch size, and wherever a run was resumed.
   augment.apply('shift', images[rows], numbers[rows])
 """
 
-import difflib
 from collections.abc import Callable
 
 import numpy as np
+
+from daft_jax import names
 
 SHIFT = 2  # pixels, to each side
 CROP_PAD = 1 / 8  # of the side: 4 pixels of 32, the custom on CIFAR
@@ -46,13 +47,7 @@ def apply(name: str, images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 def check(name: str) -> None:
   """Raises ValueError, with the nearest name, if there is no such one."""
-  if name in AUGMENTATIONS:
-    return
-  near = difflib.get_close_matches(str(name), AUGMENTATIONS, n=1)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
-  raise ValueError(
-    f'unknown augmentation {name!r}.{hint} Known: {", ".join(AUGMENTATIONS)}'
-  )
+  names.check(name, AUGMENTATIONS, 'augmentation')
 
 
 def _none(images: np.ndarray, numbers: np.ndarray) -> np.ndarray:

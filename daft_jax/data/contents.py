@@ -14,9 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daft_jax import names
 from daft_jax.data import folder, images
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.sources import ImageSet
+
+_SHOWN = 10  # files listed in an error
 
 
 class Sets(NamedTuple):
@@ -108,7 +111,7 @@ def _twice(good: Sequence[tuple]) -> list[str]:
     raise ValueError(
       f'{len(shared)} images are in two splits, so that a test would be of '
       'what was trained on or chosen by. Remove one of each:\n  '
-      + '\n  '.join(shared[: folder.SHOWN])
+      + '\n  '.join(shared[:_SHOWN])
     )
   return [f'{twice} files occur more than once'] if twice else []
 
@@ -133,5 +136,5 @@ def _check_left(sets: Mapping[str, ImageSet], classes: Sequence[str]) -> None:
   gone = [name for label, name in enumerate(classes) if label not in left]
   if gone:
     raise ValueError(
-      f'no readable image of {folder.listed(gone)} is left in train'
+      f'no readable image of {names.listed(gone)} is left in train'
     )

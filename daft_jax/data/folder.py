@@ -9,7 +9,6 @@ split from train. An OOD folder is `FOLDER/<class>/*` and may lack classes.
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daft_jax import names
 from daft_jax.data import images
 
 PathLike = str | os.PathLike[str]
@@ -26,7 +26,6 @@ SPLITS = {
   'id_val': ('val', 'valid', 'validation'),
   'id_test': ('test', 'testing'),
 }
-SHOWN = 10  # names listed of each kind
 
 
 class Split(NamedTuple):
@@ -78,8 +77,8 @@ def scan(
   root = _existing(root)
   parts = {
     name: root / found
-    for name, names in SPLITS.items()
-    for found in names
+    for name, spellings in SPLITS.items()
+    for found in spellings
     if (root / found).is_dir()
   }
   if parts and 'train' not in parts:
@@ -110,7 +109,7 @@ def scan(
   notes = [_counts(root, classes, ordered, lacking)]
   notes += _missing(classes, ordered)
   if other:
-    notes.append(f'not images by their names, left out: {listed(other)}')
+    notes.append(f'not images by their names, left out: {names.listed(other)}')
   return Found(classes, ordered, tuple(ood or {}), tuple(other), tuple(notes))
 
 
@@ -118,10 +117,8 @@ def _existing(path: PathLike) -> pathlib.Path:
   path = pathlib.Path(path).expanduser()
   if not path.is_dir():
     what = 'is a file' if path.exists() else 'does not exist'
-    near = difflib.get_close_matches(
-      path.name, [p.name for p in _folders(path.parent)], n=1
-    )
-    hint = f' Did you mean {path.parent / near[0]}?' if near else ''
+    beside = [p.name for p in _folders(path.parent)]
+    hint = names.did_you_mean(path.name, beside, f'{path.parent}/{{}}')
     raise ValueError(f'{path} {what}: give a folder of class folders.{hint}')
   return path
 
@@ -191,7 +188,7 @@ def _check_empty(
   if empty:
     raise ValueError(
       f'{len(empty)} of {len(tree)} class folders in {folder} have no image '
-      f'({listed(empty)}): add images, or remove the folders'
+      f'({names.listed(empty)}): add images, or remove the folders'
     )
   if len(tree) < 2:
     (name,) = tree
@@ -209,11 +206,11 @@ def _as_split(
 ) -> Split:
   unknown = [name for name in tree if name not in classes]
   if unknown:
-    near = difflib.get_close_matches(unknown[0], classes, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
+    hint = names.did_you_mean(unknown[0], classes)
     raise ValueError(
       f'{folder} has {len(unknown)} classes that train does not have '
-      f'({listed(unknown)}).{hint} Classes of train: {listed(classes)}'
+      f'({names.listed(unknown)}).{hint} Classes of train: '
+      f'{names.listed(classes)}'
     )
   pairs = [
     (path, classes.index(name))
@@ -265,7 +262,9 @@ def _counts(
 ) -> str:
   shown = ', '.join(f'{name} {len(s.paths)}' for name, s in splits.items())
   made = f' ({" and ".join(lacking)} split off by seed)' if lacking else ''
-  return f'{root}: {len(classes)} classes ({listed(classes)}); {shown}{made}'
+  return (
+    f'{root}: {len(classes)} classes ({names.listed(classes)}); {shown}{made}'
+  )
 
 
 def _missing(
@@ -275,12 +274,5 @@ def _missing(
   for name, split in splits.items():
     without = [c for i, c in enumerate(classes) if i not in set(split.labels)]
     if without:
-      yield f'{name} has no image of {len(without)} classes: {listed(without)}'
-
-
-def listed(names: Sequence[object]) -> str:
-  """The first of many names, and how many more there are."""
-  shown = ', '.join(map(str, names[:SHOWN]))
-  return shown + (
-    f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
-  )
+      shown = names.listed(without)
+      yield f'{name} has no image of {len(without)} classes: {shown}'

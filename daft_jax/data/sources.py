@@ -11,12 +11,12 @@ set of one's own is an `ImageSet` made from two arrays:
 """
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
+from daft_jax import names
 from daft_jax.data import digits, glyphs
 
 
@@ -138,13 +138,7 @@ def load(name: str, *, image_size: int, seed: int = 0) -> ImageSet:
     >>> load('mnist:test', image_size=24).images.shape
     (5000, 24, 24, 3)
   """
-  known = list_sources()
-  if name not in known:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(
-      f'unknown source {name!r}.{hint} Known: {", ".join(known)}'
-    )
+  names.check(name, list_sources(), 'source')
   if image_size < 1:
     raise ValueError(f'{name}: image_size must be at least 1, not {image_size}')
   if seed < 0:

@@ -9,7 +9,6 @@ A family is one file with a table `MODELS` (name -> constructor that takes
 `num_classes` and `dtype`) and one entry of `FAMILIES` below.
 """
 
-import difflib
 import functools
 from typing import Any
 
@@ -17,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from daft_jax import names
 from daft_jax.models import clip_resnet, efficientnet, mobilenet, resnet
 
 PyTree = Any
@@ -52,7 +52,7 @@ def create_model(
     >>> create_model('resnet20_cifar', num_classes=10).stage_sizes
     (3, 3, 3)
   """
-  check_name(name)
+  names.check(name, _MODELS, 'model')
   if dtype not in DTYPES:
     raise ValueError(f'dtype is {dtype!r}: say one of {", ".join(DTYPES)}')
   if num_classes < 1:
@@ -85,21 +85,11 @@ def family(name: str) -> str:
     >>> family('resnet20_cifar')
     'resnet'
   """
-  return _name(_FAMILY[check_name(name)])
+  return _name(_FAMILY[names.check(name, _MODELS, 'model')])
 
 
 def _name(family: Any) -> str:
   return family.__name__.rpartition('.')[2]
-
-
-def check_name(name: str) -> str:
-  """Returns the name of a model; raises ValueError if there is none such."""
-  if name not in _MODELS:
-    near = difflib.get_close_matches(name, _MODELS, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    known = ', '.join(list_models())
-    raise ValueError(f'no model named {name!r}.{hint} Models: {known}')
-  return name
 
 
 def init_variables(model: nn.Module, image_size: int, seed: int) -> PyTree:

@@ -7,20 +7,19 @@ python -m daft_jax.pretrained download TAG
 """
 
 import argparse
-import difflib
 import json
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from daft_jax import writer
+from daft_jax import names, writer
 from daft_jax.pretrained import registry
 
 
 def inspect(path: str) -> None:
   """Says what a file is: format, architecture, head, preprocessing."""
-  from daft_jax.pretrained import files, identify, rules
+  from daft_jax.pretrained import files, identify
 
   contents = files.read(path)
   arrays = contents.arrays
@@ -28,7 +27,7 @@ def inspect(path: str) -> None:
   print(f'{path}: {contents.kind}, {len(arrays)} tensors, {size:,} bytes')
   found = identify.identify(arrays)
   if found is None:
-    print(f'architecture: none of this package; {rules.listed(arrays, 4)}')
+    print(f'architecture: none of this package; {names.listed(arrays, 4)}')
     return
   match = found.match
   where = f', under {match.prefix!r}' if match.prefix else ''
@@ -38,12 +37,12 @@ def inspect(path: str) -> None:
   print(f'head: {f"{match.head} classes" if match.head else "none"}')
   if match.skipped:
     aside = [f'{name} ({count})' for name, count in match.skipped.items()]
-    print(f'beside it: {rules.listed(aside)}')
+    print(f'beside it: {names.listed(aside)}')
   if match.layout.caution:
     print(f'caution: {match.layout.caution}')
   if found.share < 1:
     odd = match.missing + match.extra + match.misshapen
-    print(f'not the whole of it, or another network: {rules.listed(odd)}')
+    print(f'not the whole of it, or another network: {names.listed(odd)}')
     return
   _inspect_origin(path, found, contents.metadata)
 
@@ -142,13 +141,8 @@ def _guess(
 def _list(architecture: str | None) -> None:
   """Prints the tags, all or of one architecture."""
   known = {row.architecture for row in registry.PRETRAINED.values()}
-  if architecture is not None and architecture not in known:
-    near = difflib.get_close_matches(architecture, known, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise ValueError(
-      f'there are no weights of {architecture!r}.{hint} There are of: '
-      f'{", ".join(sorted(known))}'
-    )
+  if architecture is not None:
+    names.check(architecture, sorted(known), 'architecture with weights')
   for tag in registry.list_pretrained(architecture):
     row = registry.lookup(tag)
     source = row.package.partition(':')[0] or row.url or 'in the package'

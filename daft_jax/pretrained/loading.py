@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import models, trees
+from daft_jax import models, names, trees
 from daft_jax.pretrained import (
   files,
   identify,
@@ -121,7 +121,7 @@ def _with_head(
 ) -> matching.Match:
   """Puts the head in `leaves`; what the match says about it is then settled."""
   mine = [key for key in shapes if key.startswith(rules.HEAD)]
-  names = {matching.name_of(found.layout, key) for key in mine}
+  called = {matching.name_of(found.layout, key) for key in mine}
   classes = shapes.get(f'{rules.HEAD}bias', (0,))[-1]
   if found.headless and head == 'keep':
     raise ValueError(
@@ -137,8 +137,8 @@ def _with_head(
   leaves |= {key: np.zeros(shapes[key], np.float32) for key in mine}
   skipped = found.skipped | ({} if found.headless else {'head': len(mine)})
   return found._replace(
-    missing=[x for x in found.missing if x not in names],
-    misshapen=[x for x in found.misshapen if x.split(' ')[0] not in names],
+    missing=[x for x in found.missing if x not in called],
+    misshapen=[x for x in found.misshapen if x.split(' ')[0] not in called],
     skipped=skipped,
   )
 
@@ -151,13 +151,13 @@ def _misfit(
   shapes: Mapping[str, tuple[int, ...]],
 ) -> str:
   lines = [
-    f'{what}: {rules.listed(names)}'
-    for what, names in (
+    f'{what}: {names.listed(those)}'
+    for what, those in (
       ('in the model but not in the file', found.missing),
       ('in the file but not in the model', found.extra),
       ('of other shape', found.misshapen),
     )
-    if names
+    if those
   ]
   where = f' under {found.prefix!r}' if found.prefix else ''
   fix = _nearest(architecture, arrays, shapes)
@@ -197,7 +197,7 @@ def _say(path: pathlib.Path, found: matching.Match, new_head: bool) -> None:
     _log.warning('%s: %s', path, found.layout.caution)
   if found.skipped:
     what = [f'{group} ({n})' for group, n in found.skipped.items()]
-    _log.info('%s: left out %s', path, rules.listed(what))
+    _log.info('%s: left out %s', path, names.listed(what))
 
 
 def _as_float32(
@@ -214,7 +214,7 @@ def _as_float32(
   ]
   if integers:
     raise ValueError(
-      f'{path} has weights that are no floats: {rules.listed(integers)}. A '
+      f'{path} has weights that are no floats: {names.listed(integers)}. A '
       'quantised network has to be saved as floats'
     )
   with np.errstate(all='ignore'):
@@ -236,7 +236,7 @@ def _as_float32(
   if bad:
     raise ValueError(
       f'{path} has weights that are nan, infinite in float32, or negative '
-      f'variances: {rules.listed(bad)}. It was saved by a run that diverged, '
+      f'variances: {names.listed(bad)}. It was saved by a run that diverged, '
       'or is damaged'
     )
   return wide
@@ -263,6 +263,6 @@ def _complete(
     path,
     len(shapes) - len(lacking),
     len(shapes),
-    rules.listed(lacking) or 'none',
-    rules.listed(found.extra + found.misshapen) or 'none',
+    names.listed(lacking) or 'none',
+    names.listed(found.extra + found.misshapen) or 'none',
   )

@@ -7,7 +7,8 @@ row.image_size, row.mean, row.std    # preprocessing travels with the weights
 """
 
 import dataclasses
-import difflib
+
+from daft_jax import names
 
 _HALF = (0.5, 0.5, 0.5)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -258,11 +259,6 @@ def lookup(tag: str) -> Pretrained:
   Raises:
     ValueError: no such tag.
   """
-  if tag not in PRETRAINED:
-    near = difflib.get_close_matches(tag, PRETRAINED, n=1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    known = ', '.join(list_pretrained())
-    raise ValueError(
-      f'no pretrained weights named {tag!r}.{hint} Weights: {known}'
-    )
-  return PRETRAINED[tag]
+  # Of an architecture, its own tags are enough.
+  known = list_pretrained(tag) or PRETRAINED
+  return PRETRAINED[names.check(tag, known, 'pretrained weights')]

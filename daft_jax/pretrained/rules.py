@@ -11,11 +11,10 @@ reads and writes. A family of models may have several: publishers differ.
 
 import dataclasses
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
-from daft_jax import models
+from daft_jax import models, names
 
 HEAD = 'params/head/'
 
@@ -258,16 +257,7 @@ def layouts(architecture: str) -> tuple[Layout, ...]:
 
 def layout(architecture: str, name: str | None = None) -> Layout:
   """The layout of this name, or the usual one; ValueError if there is none."""
-  known = layouts(architecture)
-  for found in known:
-    if name in (None, found.name):
-      return found
-  names = ', '.join(repr(found.name) for found in known)
-  raise ValueError(f'{architecture} has no layout {name!r}: say one of {names}')
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-  """The first of many names, and how many more there are."""
-  names = list(names)
-  more = f' and {len(names) - most} more' if len(names) > most else ''
-  return ', '.join(names[:most]) + more
+  known = {found.name: found for found in layouts(architecture)}
+  if name is None:
+    name = next(iter(known))
+  return known[names.check(name, known, f'layout of {architecture}')]

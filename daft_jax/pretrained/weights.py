@@ -22,7 +22,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from daft_jax import results, trees
+from daft_jax import names, results, trees
 from daft_jax.pretrained import rules
 
 PyTree = Any
@@ -53,7 +53,7 @@ def read_weights(
       other = [f'{k} ({v})' for k, v in dtypes.items() if v not in _DTYPES]
       if other:
         raise ValueError(
-          f'{path} holds {rules.listed(other)}: save weights as float32 or '
+          f'{path} holds {names.listed(other)}: save weights as float32 or '
           'float16'
         )
       leaves = {key: file.get_tensor(key) for key in dtypes}
@@ -177,7 +177,7 @@ def _check_architecture(variables: PyTree, architecture: str) -> None:
   ]
   if other:
     raise ValueError(
-      f'the variables are not of {architecture}: {rules.listed(other)} differ. '
+      f'the variables are not of {architecture}: {names.listed(other)} differ. '
       'Give the name of the architecture they are of'
     )
 

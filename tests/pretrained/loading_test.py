@@ -301,7 +301,7 @@ def test_two_networks_that_fit_alike_are_refused(tmp_path):
 
 def test_unknown_names(tmp_path):
   model = models.create_model('resnet14_cifar', 10)
-  with pytest.raises(ValueError, match=f'Did you mean {GLYPHS!r}.*Weights: '):
+  with pytest.raises(ValueError, match=f'Did you mean {GLYPHS!r}.*Known: '):
     daft_jax.load_pretrained('resnet14_cifar.glyph', model)
   with pytest.raises(ValueError, match=f'pass the path= .*{GLYPHS}'):
     daft_jax.load_pretrained('resnet14_cifar', model)
@@ -347,7 +347,7 @@ def test_export_in_every_layout(name, tmp_path):
     )
     assert rules.key(layout, 'params/head/kernel') in written
     assert_loaded(daft_jax.load_pretrained(name, model, path), model)
-  with pytest.raises(ValueError, match="no layout 'tim': say one of"):
+  with pytest.raises(ValueError, match=f"no layout of {name} named 'tim'"):
     daft_jax.export_torch(variables_of(model), name, path, layout='tim')
 
 
