@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from daft_jax import models, names, pretrained, sharding
-from daft_jax.data import augment, contents, folder, sources
+from daft_jax.data import augment, contents, folder, sources, walk
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.suites import SUITES, Suite
 from daft_jax.methods import METHODS
@@ -102,6 +102,12 @@ def make_task(config: Mapping[str, Any], own: Backbone | None = None) -> Task:
 def _suite(config: Mapping[str, Any]) -> tuple[Suite, folder.Found | None]:
   """The benchmark, and what was found where it is a folder of one's own."""
   if config['suite'] != FOLDER:
+    with _about('data'):
+      if config['data']['root'] or config['data']['ood']:
+        raise ValueError(
+          f"root and ood are for suite 'folder', and config.suite is "
+          f'{config["suite"]!r}: change one of the two'
+        )
     with _about('suite'):
       return SUITES[
         names.check(config['suite'], (*SUITES, FOLDER), 'suite')
@@ -116,6 +122,11 @@ def _suite(config: Mapping[str, Any]) -> tuple[Suite, folder.Found | None]:
       raise ValueError('two sets have one name: name=FOLDER,other=FOLDER2')
     if config['eval_only'] and not ood:
       raise ValueError('eval_only evaluates OOD folders: say name=FOLDER')
+    for path in ood.values():
+      walk.existing(path)
+  with _about('eval_ood'):
+    if config['eval_ood']:
+      raise ValueError('of a folder, config.data.ood says what to evaluate')
   with _about('data'):
     found = folder.scan(
       data['root'],

@@ -73,7 +73,8 @@ def run(
     own = assemble.Backbone(model, variables, preprocess)
   task = assemble.make_task(config, own)
   for note in task.notes:
-    print(note, flush=True)
+    # File names may hold what a terminal cannot show.
+    print(note.encode(errors='backslashreplace').decode(), flush=True)
   shared = provenance.shared_settings(config, task)
   provenance.open_workdir(workdir, config, task, shared)
   if config['eval_only']:

@@ -43,7 +43,7 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     'weights_sha256': digest.hexdigest(),
     'preprocess': dataclasses.asdict(task.preprocess),
     'augment': task.augment,
-    **({_DATA: task.data_sha256} if task.data_sha256 else {}),
+    **(_of_folder(task) if task.data_sha256 else {}),
     **{name: config[name] for name in _SHARED},
   }
 
@@ -75,6 +75,7 @@ def open_workdir(
       f'config.eval_only: {workdir} holds no run to evaluate; give the '
       '--workdir of a run'
     )
+  _check_place(workdir, config['data'])
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -90,6 +91,7 @@ def open_workdir(
     'preprocess': shared['preprocess'],
     'settings': shared,
     'classes': list(task.classes),
+    'notes': list(task.notes),
     # A report is shown to others: names, not where files lie.
     'config': {
       **config,
@@ -104,6 +106,10 @@ def open_workdir(
   )
 
 
+def _of_folder(task: Task) -> dict[str, Any]:
+  return {_DATA: task.data_sha256, 'classes': list(task.classes)}
+
+
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
   root, ood = data['root'], data['ood']
   return {
@@ -111,6 +117,19 @@ def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
     'root': root and pathlib.Path(root).name,
     'ood': [pair.partition('=')[0] for pair in ood],
   }
+
+
+def _check_place(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
+  """A workdir among the images would be a class of the next run."""
+  folders = [pair.partition('=')[2] for pair in data['ood']]
+  folders += [data['root']] if data['root'] else []
+  for folder in folders:
+    place = pathlib.Path(folder).expanduser().resolve()
+    if workdir.is_relative_to(place):
+      raise ConfigError(
+        f'--workdir {workdir} is inside {place}, among the images: give a '
+        'folder elsewhere'
+      )
 
 
 def versions() -> dict[str, str]:

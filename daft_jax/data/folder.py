@@ -9,17 +9,17 @@ split from train. An OOD folder is `FOLDER/<class>/*` and may lack classes.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from daft_jax import names
-from daft_jax.data import images
+from daft_jax.data import images, walk
 
-PathLike = str | os.PathLike[str]
+PathLike = walk.PathLike
+Tree = walk.Tree
 
 SPLITS = {
   'train': ('train', 'training'),
@@ -43,7 +43,7 @@ class Found:
     classes: names, sorted: the order of the labels.
     splits: 'train', 'id_val', 'id_test' and every OOD set.
     ood: names of the OOD sets.
-    other: files in class folders whose names are not those of images.
+    other: files that are left out: of other suffixes, or beside the classes.
     notes: what the user should know, a line each.
   """
 
@@ -64,6 +64,9 @@ def scan(
 ) -> Found:
   """Looks for classes and splits; opens no image.
 
+  Which split a file goes to depends on the seed, its class and its name alone,
+  and so hardly changes when files are added.
+
   Args:
     root: the folder.
     ood: name -> folder of a shifted test set.
@@ -73,19 +76,10 @@ def scan(
   Raises:
     ValueError: no folder, no class folders, the wrong level, an empty class, a
       class outside train, or too few images to split; with counts and the fix.
+    OSError: a folder cannot be read.
   """
-  root = _existing(root)
-  parts = {
-    name: root / found
-    for name, spellings in SPLITS.items()
-    for found in spellings
-    if (root / found).is_dir()
-  }
-  if parts and 'train' not in parts:
-    raise ValueError(
-      f'{root} has {", ".join(p.name for p in parts.values())} but no train: '
-      'add it, or give the folder of the classes itself'
-    )
+  root = walk.existing(root)
+  parts = _parts(root)
   trees = {name: _classes(path) for name, path in parts.items()}
   trees = trees or {'train': _classes(root)}
   classes = tuple(trees['train'])
@@ -98,61 +92,78 @@ def scan(
   lacking = {k: v for k, v in lacking.items() if k not in splits}
   if lacking:
     splits |= _split_off(splits['train'], classes, lacking, split_seed)
-  ordered = {name: splits[name] for name in SPLITS}
-  other = [path for tree in trees.values() for path in _others(tree)]
+  splits = {name: splits[name] for name in SPLITS}
+  other = walk.others(parts.values() or [root], trees.values())
   for name, path in (ood or {}).items():
-    if name in SPLITS:
-      raise ValueError(f'the OOD set {name!r} has the name of a split')
-    tree = _classes(_ood_folder(path))
-    ordered[name] = _as_split(tree, classes, path)
-    other += _others(tree)
-  notes = [_counts(root, classes, ordered, lacking)]
-  notes += _missing(classes, ordered)
+    place = _ood_folder(name, path)
+    tree = _classes(place)
+    splits[name] = _as_split(tree, classes, place)
+    other += walk.others([place], [tree])
+  notes = [_counts(root, classes, splits, lacking), *_missing(classes, splits)]
   if other:
-    notes.append(f'not images by their names, left out: {names.listed(other)}')
-  return Found(classes, ordered, tuple(ood or {}), tuple(other), tuple(notes))
+    notes.append(f'left out, no images of a class: {names.listed(other)}')
+  return Found(classes, splits, tuple(ood or {}), tuple(other), tuple(notes))
 
 
-def _existing(path: PathLike) -> pathlib.Path:
-  path = pathlib.Path(path).expanduser()
-  if not path.is_dir():
-    what = 'is a file' if path.exists() else 'does not exist'
-    beside = [p.name for p in _folders(path.parent)]
-    hint = names.did_you_mean(path.name, beside, f'{path.parent}/{{}}')
-    raise ValueError(f'{path} {what}: give a folder of class folders.{hint}')
-  return path
+def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
+  """The folders of splits, or none where the folders are classes."""
+  inside = walk.folders(root)
+  parts: dict[str, pathlib.Path] = {}
+  for name, spellings in SPLITS.items():
+    found = [path for path in inside if path.name.lower() in spellings]
+    if len(found) > 1:
+      raise ValueError(
+        f'{root} has {names.listed([p.name for p in found])}, all of which '
+        f'mean {name}: keep one'
+      )
+    if found:
+      parts[name] = found[0]
+  taken = names.listed([path.name for path in parts.values()])
+  rest = [path.name for path in inside if path not in parts.values()]
+  if parts and (rest or 'train' not in parts):
+    lacks = f'and also {names.listed(rest)}' if rest else 'but no train'
+    raise ValueError(
+      f'{root} has {taken}, taken for splits, {lacks}. Keep train, val and '
+      'test alone in it, or rename a class that is called like a split'
+    )
+  return parts
 
 
-def _folders(path: pathlib.Path) -> list[pathlib.Path]:
-  if not path.is_dir():
-    return []
-  inside = sorted(path.iterdir())
-  return [p for p in inside if p.is_dir() and not p.name.startswith('.')]
-
-
-def _ood_folder(path: PathLike) -> pathlib.Path:
+def _ood_folder(name: str, path: PathLike) -> pathlib.Path:
   """An OOD folder, or its `test` where it is split itself."""
-  path = _existing(path)
-  for name in SPLITS['id_test']:
-    if (path / name).is_dir() and (path / 'train').is_dir():
-      return path / name
+  if name in (*SPLITS, 'mean'):
+    raise ValueError(f'an OOD set cannot be called {name!r}: give another name')
+  path = walk.existing(path)
+  for inside in walk.folders(path):
+    if inside.name.lower() in SPLITS['id_test']:
+      return inside
   return path
 
 
-def _classes(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+def _classes(folder: pathlib.Path) -> Tree:
   """{class: all its files}, or says that this is the wrong level."""
-  inside = _folders(folder)
+  inside = walk.folders(folder)
   if not inside:
-    pictures = sum(_is_image(path) for path in folder.iterdir())
+    pictures = sum(walk.is_image(path) for path in folder.iterdir())
     what = f'{pictures} images' if pictures else 'nothing'
     raise ValueError(
       f'{folder} holds {what} but no folders: put the images of each class in '
       f'a folder with its name, {folder}/<class>/'
     )
-  found = {path.name: _files(path) for path in inside}
-  if not any(map(_is_image, (p for files in found.values() for p in files))):
-    deeper = [path for path in inside if _folders(path)]
-    hint = f' Did you mean {deeper[0]}?' if deeper else ''
+  odd = [path.name for path in inside if not path.name.isprintable()]
+  if odd:
+    raise ValueError(
+      f'{folder} has folders with names that cannot be printed '
+      f'({names.listed(map(ascii, odd))}): rename them'
+    )
+  found = {path.name: walk.files(path) for path in inside}
+  direct = any(walk.is_image(p) for path in inside for p in path.iterdir())
+  deeper = [{p.name for p in walk.folders(path)} for path in inside]
+  alike = set.intersection(*deeper) if len(deeper) > 1 else set()
+  pictures = (walk.is_image(p) for files in found.values() for p in files)
+  if not direct and (alike or not any(pictures)):
+    nested = [path for path in inside if walk.folders(path)]
+    hint = f' Did you mean {nested[0]}?' if nested else ''
     raise ValueError(
       f'{folder} has {len(inside)} folders and no image in any of them: give '
       f'the folder whose folders are the classes.{hint}'
@@ -160,39 +171,20 @@ def _classes(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   return found
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-  """All files of a class, also those further down; none that are hidden."""
-  return [
-    path
-    for path in sorted(folder.rglob('*'))
-    if path.is_file()
-    and not any(x.startswith('.') for x in path.relative_to(folder).parts)
-  ]
-
-
-def _is_image(path: pathlib.Path) -> bool:
-  return path.suffix.lower() in images.SUFFIXES and path.is_file()
-
-
-def _others(tree: Mapping[str, list[pathlib.Path]]) -> list[pathlib.Path]:
-  return [p for files in tree.values() for p in files if not _is_image(p)]
-
-
-def _check_empty(
-  folder: pathlib.Path, tree: Mapping[str, list[pathlib.Path]]
-) -> None:
+def _check_empty(folder: pathlib.Path, tree: Tree) -> None:
   """Refuses classes of train without an image, and a single class."""
-  empty = [
-    name for name, files in tree.items() if not any(map(_is_image, files))
-  ]
+  empty = [x for x, files in tree.items() if not any(map(walk.is_image, files))]
   if empty:
     raise ValueError(
       f'{len(empty)} of {len(tree)} class folders in {folder} have no image '
-      f'({names.listed(empty)}): add images, or remove the folders'
+      f'({names.listed(empty)}): add images ({", ".join(images.SUFFIXES)}), or '
+      'remove the folders'
     )
   if len(tree) < 2:
     (name,) = tree
-    hint = f' Did you mean {folder / name}?' if _folders(folder / name) else ''
+    hint = (
+      f' Did you mean {folder / name}?' if walk.folders(folder / name) else ''
+    )
     raise ValueError(
       f'{folder} has one class folder ({name}): give the folder that holds the '
       f'folders of all classes.{hint}'
@@ -200,11 +192,10 @@ def _check_empty(
 
 
 def _as_split(
-  tree: Mapping[str, list[pathlib.Path]],
-  classes: Sequence[str],
-  folder: PathLike,
+  tree: Tree, classes: Sequence[str], folder: pathlib.Path
 ) -> Split:
-  unknown = [name for name in tree if name not in classes]
+  number = {name: label for label, name in enumerate(classes)}
+  unknown = [name for name in tree if name not in number]
   if unknown:
     hint = names.did_you_mean(unknown[0], classes)
     raise ValueError(
@@ -213,10 +204,10 @@ def _as_split(
       f'{names.listed(classes)}'
     )
   pairs = [
-    (path, classes.index(name))
+    (path, number[name])
     for name, files in tree.items()
     for path in files
-    if _is_image(path)
+    if walk.is_image(path)
   ]
   paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
   return Split(paths, labels)
@@ -228,23 +219,32 @@ def _split_off(
   shares: Mapping[str, float],
   seed: int,
 ) -> dict[str, Split]:
-  """Parts train, class by class: the same files for the same seed."""
-  rng = np.random.default_rng([seed, len(train.paths)])
-  labels = np.asarray(train.labels)
+  """Parts train, class by class."""
+
+  def rank(row: int) -> str:
+    path = train.paths[row]
+    key = f'{seed}/{path.parent.name}/{path.name}'
+    return hashlib.sha256(os.fsencode(key)).hexdigest()
+
+  by_class: dict[int, list[int]] = {}
+  for row, label in enumerate(train.labels):
+    by_class.setdefault(label, []).append(row)
   rows: dict[str, list[int]] = {name: [] for name in ('train', *shares)}
-  for label, name in enumerate(classes):
-    order = rng.permutation(np.flatnonzero(labels == label)).tolist()
+  few = []
+  for label, mine in by_class.items():
+    order = sorted(mine, key=rank)
     for split, share in shares.items():
-      count = max(1, round(share * (labels == label).sum()))
+      count = max(1, round(share * len(mine)))
       rows[split] += order[:count]
       order = order[count:]
-    if not order:
-      raise ValueError(
-        f'class {name!r} has {(labels == label).sum()} images, too few for '
-        f'train, {" and ".join(shares)}: add images, or make train, val and '
-        'test folders'
-      )
     rows['train'] += order
+    few += [] if order else [f'{classes[label]} ({len(mine)})']
+  if few:
+    raise ValueError(
+      f'too few images to part into train, {" and ".join(shares)}: '
+      f'{names.listed(few)}. Add images, make config.data.val_share and '
+      'test_share smaller, or make train, val and test folders'
+    )
   return {
     split: Split(
       tuple(train.paths[i] for i in sorted(chosen)),
@@ -272,7 +272,8 @@ def _missing(
 ) -> Iterator[str]:
   """Classes that a split does not have."""
   for name, split in splits.items():
-    without = [c for i, c in enumerate(classes) if i not in set(split.labels)]
+    there = set(split.labels)
+    without = [c for i, c in enumerate(classes) if i not in there]
     if without:
       shown = names.listed(without)
       yield f'{name} has no image of {len(without)} classes: {shown}'

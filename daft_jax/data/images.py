@@ -11,7 +11,6 @@ an animation.
 """
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,7 +18,8 @@ from PIL import Image, ImageOps
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000: 300 MB once decoded
-_WIDE = ('I', 'I;16', 'I;16L', 'I;16B', 'I;16N')  # grey, more than 8 bits
+MOST_ASPECT = 100
+_WIDE = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # grey, 16 bits
 _CLEAR = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 
 
@@ -45,20 +45,22 @@ def decode(data: bytes) -> Image.Image:
   if not data:
     raise ValueError('is empty')
   try:
-    # PIL warns of large pictures and of odd EXIF and TIFF records.
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')
-      picture = Image.open(io.BytesIO(data), formats=FORMATS)
-      width, height = picture.size
-      if width * height > MOST_PIXELS:
-        raise ValueError(
-          f'has {width} x {height} pixels, more than {MOST_PIXELS:,}'
-        )
-      picture.load()
-      return _rgb(ImageOps.exif_transpose(picture))
+    picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+      raise ValueError(
+        f'has {width} x {height} pixels, more than {MOST_PIXELS:,}'
+      )
+    if max(width, height) > MOST_ASPECT * min(width, height):
+      raise ValueError(
+        f'has {width} x {height} pixels: one side is more than {MOST_ASPECT} '
+        'times the other'
+      )
+    picture.load()
+    return _rgb(ImageOps.exif_transpose(picture))
   except Image.UnidentifiedImageError:
     raise ValueError(f'is no {", ".join(FORMATS)}') from None
-  except ValueError:
+  except (ValueError, MemoryError):
     raise
   # PIL's decoders raise whatever their parser stumbles over.
   except Exception as error:
@@ -69,12 +71,11 @@ def decode(data: bytes) -> Image.Image:
 def _rgb(picture: Image.Image) -> Image.Image:
   if picture.mode in _WIDE:
     # PIL's own conversion cuts everything above 255 off.
-    wide = np.asarray(picture).astype(np.int64)
-    if wide.max(initial=0) > 255:
-      wide = wide >> 8
-    picture = Image.fromarray(np.clip(wide, 0, 255).astype(np.uint8))
-  if picture.mode == 'F':
-    raise ValueError('holds floating point numbers: save it with 8 or 16 bits')
+    wide = np.asarray(picture).astype(np.uint16)
+    picture = Image.fromarray((wide >> 8).astype(np.uint8))
+  if picture.mode in ('I', 'F'):
+    what = {'I': '32-bit integers', 'F': 'floating point numbers'}
+    raise ValueError(f'holds {what[picture.mode]}: save it with 8 or 16 bits')
   if picture.mode in _CLEAR or 'transparency' in picture.info:
     picture = picture.convert('RGBA')
     white = Image.new('RGBA', picture.size, 'white')

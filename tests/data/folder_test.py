@@ -81,12 +81,14 @@ def test_other_files_are_left_out_and_said(root):
   (root / 'cat' / 'notes.txt').write_text('x')
   (root / 'cat' / '.hidden.png').write_bytes(b'')
   (root / '.git').mkdir()
+  (root / '__MACOSX').mkdir()
   (root / 'readme.md').write_text('x')
+  save(root / 'loose.png')
   save(root / 'cat' / 'deeper' / 'UPPER.JPG', 77)
   found = folder.scan(root)
   assert sum(sizes(found).values()) == 31 and len(found.classes) == 3
-  assert [path.name for path in found.other] == ['notes.txt']
-  assert any('notes.txt' in note for note in found.notes)
+  assert [path.name for path in found.other] == ['loose.png', 'notes.txt']
+  assert any('loose.png' in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_empty_classes(root):
 def test_too_few_to_split(root):
   for path in list((root / 'dog').glob('*.png'))[2:]:
     path.unlink()
-  with pytest.raises(ValueError, match="'dog' has 2 images, too few for train"):
+  with pytest.raises(ValueError, match=r'too few .* dog \(2\)\. Add images'):
     folder.scan(root)
 
 
@@ -135,7 +137,9 @@ def test_one_class(tmp_path):
 
 def test_val_without_train(tmp_path):
   fill(tmp_path / 'val', ('a', 'b'))
-  with pytest.raises(ValueError, match='has val but no train'):
+  with pytest.raises(
+    ValueError, match='has val, taken for splits, but no train'
+  ):
     folder.scan(tmp_path)
 
 
@@ -145,7 +149,7 @@ def test_a_class_outside_train(tmp_path, root):
     ValueError, match=r"1 classes that train does not have .owls.*'owl'\?"
   ):
     folder.scan(root, {'night': tmp_path / 'night'})
-  with pytest.raises(ValueError, match="'train' has the name of a split"):
+  with pytest.raises(ValueError, match="cannot be called 'train'"):
     folder.scan(root, {'train': root})
 
 
@@ -223,3 +227,69 @@ def test_a_class_that_cannot_be_read(tmp_path):
   found = folder.scan(tmp_path)
   with pytest.raises(ValueError, match='no readable image of b is left'):
     contents.read(found, PREPROCESS, bad_files='skip')
+
+
+def test_a_split_hardly_changes_when_files_are_added(root):
+  before = folder.scan(root).splits['id_test'].paths
+  for i in range(2):
+    save(root / 'dog' / f'new{i}.png', 7000 + i)
+  after = set(folder.scan(root).splits['id_test'].paths)
+  assert len(after - set(before)) <= 2 and len(set(before) - after) <= 2
+
+
+def test_one_level_too_high(tmp_path):
+  for part in ('photos', 'art'):
+    fill(tmp_path / part, ('cat', 'dog'), 3)
+  with pytest.raises(ValueError, match='no image in any.*Did you mean .*art'):
+    folder.scan(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('names', 'says'),
+  [
+    (('train', 'training'), 'all of which mean train: keep one'),
+    (('Train', 'car', 'bus'), 'Train, taken for splits, and also bus, car'),
+    (('train', 'dev'), 'and also dev'),
+  ],
+)
+def test_folders_beside_splits(tmp_path, names, says):
+  for name in names:
+    fill(tmp_path / name, ('a', 'b'), 2)
+  with pytest.raises(ValueError, match=says):
+    folder.scan(tmp_path)
+
+
+def test_links(root, tmp_path):
+  fill(tmp_path / 'elsewhere', ('more',), 4, 8000)
+  (root / 'cat' / 'linked').symlink_to(tmp_path / 'elsewhere' / 'more')
+  (root / 'dog' / 'back').symlink_to(root)
+  (root / 'owl' / 'broken.png').symlink_to(tmp_path / 'nowhere.png')
+  found = folder.scan(root)
+  labels = sum((split.labels for split in found.splits.values()), ())
+  assert labels.count(0) == 14
+  with pytest.raises(ValueError, match='broken.png'):
+    contents.read(found, PREPROCESS)
+
+
+def test_one_picture_in_two_classes(root):
+  source = root / 'cat' / '1.png'
+  found = folder.scan(root)
+  name = next(s for s, x in found.splits.items() if source in x.paths)
+  near = next(p for p in found.splits[name].paths if p.parent.name == 'dog')
+  near.write_bytes(source.read_bytes())
+  with pytest.raises(ValueError, match='1 images are in two classes'):
+    contents.read(folder.scan(root), PREPROCESS)
+
+
+def test_warnings_are_left_as_they_were(root):
+  import warnings
+
+  before = list(warnings.filters)
+  contents.read(folder.scan(root), PREPROCESS)
+  assert list(warnings.filters) == before
+
+
+def test_a_class_whose_name_cannot_be_printed(root):
+  (root / 'x\ny').mkdir()
+  with pytest.raises(ValueError, match='cannot be printed'):
+    folder.scan(root)
