@@ -7,7 +7,6 @@ The last place where something the user typed can be wrong: every error is a
 """
 
 import contextlib
-import dataclasses
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -227,12 +226,12 @@ def _read_sets(
   found: folder.Found | None,
   preprocess: Preprocess,
 ) -> _Read:
-  """Reads the images; with eval_only no others than the further OOD sets."""
+  """Reads the images; with eval_only no others than the further OOD sets.
+
+  Of a folder all are read: what is tested on must not be what was trained on.
+  """
   only_ood = config['eval_only']
   if found is not None:
-    if only_ood:
-      splits = {name: found.splits[name] for name in found.ood}
-      found = dataclasses.replace(found, splits=splits)
     with _about('data'):
       read = contents.read(
         found, preprocess, bad_files=config['data']['bad_files']

@@ -309,7 +309,7 @@ def test_the_grid_goes_seed_by_seed_and_leaves_out_rates_without_effect():
     ('methods', ('dfat',), "config.methods: no method named 'dfat'. Did you"),
     ('backbone', 'resnet15', "config.backbone: no model named 'resnet15'."),
     ('backbone', 'resnet18', 'resnet18.tv_in1k_v1 is not on this machine'),
-    ('weights', 'resnet50.vicreg_1000ep', "is for backbone 'resnet50'"),
+    ('weights', 'resnet50.vicreg', "is for backbone 'resnet50'"),
     ('weights', 'resnet14_cifar.glyph', 'Did you mean'),
     ('weights_path', '/no/such.file', 'config.weights_path: no weights file'),
     ('augment', 'shifty', "Did you mean 'shift'?"),

@@ -145,3 +145,9 @@ def test_a_workdir_among_the_images(folders, capsys):
   assert run(folders, folders / 'digits' / 'run') == 2
   assert 'among the images' in capsys.readouterr().err
   assert not (folders / 'digits' / 'run').exists()
+
+
+def test_what_was_trained_on_is_not_tested_on_later(workdir, folders, capsys):
+  same = f'--config.data.ood=same={folders / "digits"}'
+  assert run(folders, workdir, '--config.eval_only', same) == 2
+  assert 'in two splits' in capsys.readouterr().err

@@ -222,9 +222,9 @@ _ROWS = (
     'CC-BY-NC-4.0',
     sha256='cf015f40cc',
   ),
-  _ssl('vicreg_1000ep', f'{_FACEBOOK}/vicreg/resnet50.pth', 'MIT'),
+  _ssl('vicreg', f'{_FACEBOOK}/vicreg/resnet50.pth', 'MIT'),
   _ssl(
-    'dino_800ep',
+    'dino',
     f'{_FACEBOOK}/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth',
     'Apache-2.0',
   ),

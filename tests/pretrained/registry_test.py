@@ -62,4 +62,4 @@ def test_listing_imports_no_jax():
 
 def test_unknown_tag():
   with pytest.raises(ValueError, match="Did you mean 'resnet50.vicreg"):
-    registry.lookup('resnet50.vicreg')
+    registry.lookup('resnet50.vicerg')
