@@ -91,7 +91,7 @@ def open_workdir(
     'preprocess': shared['preprocess'],
     'settings': shared,
     'classes': list(task.classes),
-    'notes': list(task.notes),
+    'notes': [_without_places(x, config['data']) for x in task.notes],
     # A report is shown to others: names, not where files lie.
     'config': {
       **config,
@@ -110,6 +110,19 @@ def _of_folder(task: Task) -> dict[str, Any]:
   return {_DATA: task.data_sha256, 'classes': list(task.classes)}
 
 
+def _folders(data: Mapping[str, Any]) -> list[pathlib.Path]:
+  """The folders of images of one's own, `~` expanded."""
+  given = [pair.partition('=')[2] for pair in data['ood']]
+  given += [data['root']] if data['root'] else []
+  return [pathlib.Path(folder).expanduser() for folder in given]
+
+
+def _without_places(note: str, data: Mapping[str, Any]) -> str:
+  for folder in _folders(data):
+    note = note.replace(str(folder), folder.name)
+  return note
+
+
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
   root, ood = data['root'], data['ood']
   return {
@@ -121,10 +134,8 @@ def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_place(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
   """A workdir among the images would be a class of the next run."""
-  folders = [pair.partition('=')[2] for pair in data['ood']]
-  folders += [data['root']] if data['root'] else []
-  for folder in folders:
-    place = pathlib.Path(folder).expanduser().resolve()
+  for folder in _folders(data):
+    place = folder.resolve()
     if workdir.is_relative_to(place):
       raise ConfigError(
         f'--workdir {workdir} is inside {place}, among the images: give a '

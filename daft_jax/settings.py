@@ -5,7 +5,7 @@
 
 `configs/common.py` gives every field its default and says what it means. Here
 is what makes a config wrong before anything is read or compiled. Names
-(models, suites, weights) are looked up by `experiment`, who knows them.
+(models, suites, weights) are looked up by `assemble`, which knows them.
 """
 
 import ast

@@ -55,7 +55,7 @@ def workdir(folders, tmp_path_factory):
   return workdir
 
 
-def test_a_run_ends_in_its_report(workdir):
+def test_a_run_ends_in_its_report(workdir, folders):
   report = (workdir / 'report.md').read_text()
   assert 'suite `folder`' in report and 'OOD mnist' in report
   about = json.loads((workdir / 'experiment.json').read_text())
@@ -64,6 +64,8 @@ def test_a_run_ends_in_its_report(workdir):
   assert about['config']['data']['root'] == 'digits'
   assert about['config']['data']['ood'] == ['mnist']
   assert len(about['settings']['data_sha256']) == 64
+  assert about['notes'][0].startswith('digits: 10 classes')
+  assert str(folders) not in report
 
 
 def test_the_model_says_the_classes_of_the_folders(workdir, folders):
