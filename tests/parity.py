@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from daft_jax import trees
-from daft_jax.pretrained import rules
+from daft_jax.pretrained import identify, rules
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 
@@ -156,14 +156,10 @@ def _as_here(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def to_variables(
-  model: nn.Module,
-  layout: rules.Layout,
-  state: dict[str, np.ndarray],
-  size: int,
+  model: nn.Module, layout: rules.Layout, state: dict[str, np.ndarray]
 ) -> Any:
   """The variables of a model from a torch state: every key once, no other."""
-  spec = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  wanted = jax.eval_shape(model.init, jax.random.key(0), spec)
+  wanted = identify.abstract_variables(model)
   keys = {path: rules.key(layout, path) for path in trees.flatten(wanted)}
   assert set(keys.values()) == set(state)
   assert len(set(keys.values())) == len(keys)
@@ -176,13 +172,12 @@ def run_flax(
   case: Case, state: dict[str, np.ndarray], x: np.ndarray, *, train: bool
 ) -> Outputs:
   """Runs a linen module: in float64 and train mode, or float32 and eval."""
-  model, layout, size = case.model, case.layout, x.shape[1]
-  variables = to_variables(model, layout, state, case.size)
+  model, layout = case.model, case.layout
+  variables = to_variables(model, layout, state)
   dtype = np.float64 if train else np.float32
   with _enable_x64(train):
     model = model.clone(dtype=np.dtype(dtype).name)
     cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), variables)
-    assert size == x.shape[2]
 
     @jax.jit
     def apply(variables, x):

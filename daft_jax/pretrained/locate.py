@@ -155,9 +155,10 @@ def _installed(package: str) -> Iterator[pathlib.Path]:
 
 
 def _check(path: pathlib.Path, row: registry.Pretrained) -> None:
-  if row.sha256 and not digest(path).startswith(row.sha256):
+  found = digest(path) if row.sha256 else ''
+  if not found.startswith(row.sha256):
     raise ValueError(
-      f'{path} has sha256 {digest(path)}, but that of {row.tag} is '
+      f'{path} has sha256 {found}, but that of {row.tag} is '
       f'{row.sha256}: delete the file and get it again, install the package '
       'again if it came with it, or pass path= to use another file'
     )

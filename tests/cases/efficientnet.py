@@ -5,7 +5,7 @@ from daft_jax.models import inverted
 from daft_jax.pretrained import rules
 from tests import parity
 
-PYPI, TIMM_LITE0, TIMM_DEEPER = rules.LAYOUTS['efficientnet']
+_, TIMM_LITE0, TIMM_DEEPER = rules.LAYOUTS['efficientnet']
 # As many blocks as Lite0, both sizes of kernel, all strides.
 _TINY = tuple(
   inverted.Stage(*row)

@@ -34,12 +34,6 @@ def assert_equal(first, second):
   jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def rewrite(path, change):
-  leaves, metadata = pretrained.read_weights(path)
-  change(leaves)
-  path.write_bytes(safetensors.numpy.save(leaves, metadata))
-
-
 def test_round_trip_is_bit_identical(path):
   model, variables = make()
   loaded = pretrained.load_pretrained(TAG, model, path)
