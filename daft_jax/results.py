@@ -33,11 +33,12 @@ _ACCURACIES = ('id_val', 'id_test', 'ood_mean')
 _MEASURED = _ACCURACIES + ('feature_l2', 'feature_cosine', 'seconds')
 _REQUIRED = (*_NAMES, 'seed', 'id_val', 'id_test', 'ood')
 _NUMBER = (int, float, type(None))
+_INNER = {'ood': _NUMBER, 'summaries': _NUMBER, 'metrics': dict}
 _KINDS: dict[str, Any] = {
   **dict.fromkeys(_NAMES, str),
   'seed': int,
   **dict.fromkeys(('lr', 'head_lr', 'C', 'epoch', *_MEASURED), _NUMBER),
-  **dict.fromkeys(('ood', 'metrics', 'config', 'versions'), dict),
+  **dict.fromkeys((*_INNER, 'config', 'versions'), dict),
 }
 
 
@@ -143,7 +144,7 @@ def check(line: Line, where: str, fix: str = 'correct it') -> Line:
   for name in (name for name in _REQUIRED if name not in line):
     raise ResultsError(f'{where}: field {name!r} is missing; {fix}')
   kinds, values = dict(_KINDS), dict(line)
-  for field, kind in (('ood', _NUMBER), ('metrics', dict)):
+  for field, kind in _INNER.items():
     inner = line.get(field)
     for name, value in inner.items() if isinstance(inner, dict) else ():
       kinds[f'{field}/{name}'], values[f'{field}/{name}'] = kind, value
@@ -151,13 +152,13 @@ def check(line: Line, where: str, fix: str = 'correct it') -> Line:
     value = values[name]
     if not isinstance(value, kinds[name]) or isinstance(value, bool):
       raise ResultsError(f'{where}: {name!r} cannot be {value!r}; {fix}')
-    accuracy = name in _ACCURACIES or name.startswith('ood/')
+    accuracy = name in _ACCURACIES or name.startswith(('ood/', 'summaries/'))
     if accuracy and value is not None and (value < 0 or value > 1):
       what = f'{name!r} is {value}, accuracies are in [0, 1]'
       raise ResultsError(f'{where}: {what}; {fix}')
   absent = {n: None for n in ('lr', 'head_lr', 'C', 'epoch') if n not in line}
   line = line | absent | {name: _nan(line.get(name)) for name in _MEASURED}
-  return line | {name: _nan(line.get(name, {})) for name in ('ood', 'metrics')}
+  return line | {name: _nan(line.get(name, {})) for name in _INNER}
 
 
 def read_experiment(workdir: PathLike) -> dict[str, Any]:
@@ -200,8 +201,7 @@ def read(workdir: PathLike) -> list[Line]:
   """
   workdir = pathlib.Path(workdir)
   config = read_experiment(workdir).get('config') or {}
-  methods = config.get('methods') or ()
-  order = {name: index for index, name in enumerate(methods)}
+  order = {name: i for i, name in enumerate(config.get('methods') or ())}
   lines = []
   if (workdir / 'trials').is_dir():
     for path in sorted(workdir.glob('trials/*/result.json')):

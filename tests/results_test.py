@@ -28,6 +28,7 @@ def make(trial='0' * 12, method='ft', seed=0, lr=0.1, head_lr=None, **fields):
     'id_test': 0.8,
     'ood': {'mnist': 0.3},
     'ood_mean': 0.3,
+    'summaries': {'union': 0.3},
     'feature_l2': 1.5,
     'feature_cosine': 0.9,
     'seconds': 2.0,
@@ -89,6 +90,7 @@ def test_null_is_nan_where_a_number_was_measured(workdir):
     feature_l2=np.float32('inf'),
     lr=np.float64(0.1),
     ood={'mnist': math.nan},
+    summaries={'union': math.nan},
     metrics={'mnist': {'loss': -math.inf}},
   )
   path = results.write_line(workdir, line)
@@ -98,6 +100,7 @@ def test_null_is_nan_where_a_number_was_measured(workdir):
   (line,) = results.read(workdir)
   for value in (line['id_val'], line['feature_l2'], line['ood']['mnist']):
     assert math.isnan(value)
+  assert math.isnan(line['summaries']['union'])
   assert math.isnan(line['metrics']['mnist']['loss'])
   assert line['lr'] == 0.1 and line['head_lr'] is None and line['C'] is None
 
@@ -136,6 +139,14 @@ def test_damaged_lines_are_named(workdir):
     ({'ood': {'mnist': -0.1}}, "'ood/mnist' is -0.1, accuracies are in"),
     ({'ood': {'mnist': '0.3'}}, "'ood/mnist' cannot be '0.3'"),
     ({'ood': [0.3]}, r"'ood' cannot be \[0.3\]"),
+    (
+      {'summaries': {'union': 62}},
+      "'summaries/union' is 62, accuracies are in",
+    ),
+    ({'summaries': {'union': -0.1}}, "'summaries/union' is -0.1"),
+    ({'summaries': {'union': '0.3'}}, "'summaries/union' cannot be '0.3'"),
+    ({'summaries': {'union': True}}, "'summaries/union' cannot be True"),
+    ({'summaries': [0.3]}, r"'summaries' cannot be \[0.3\]"),
     ({'metrics': {'mnist': 1}}, "'metrics/mnist' cannot be 1"),
     ({'seed': True}, "'seed' cannot be True"),
     ({'seed': None}, "'seed' cannot be None"),
@@ -161,6 +172,13 @@ def test_missing_fields_are_named(workdir, name):
   del line[name]
   with pytest.raises(results.ResultsError, match=f'{name!r} is missing'):
     results.write_line(workdir, line)
+
+
+def test_lines_of_before_summaries_have_none(workdir):
+  line = make()
+  del line['summaries']
+  results.write_line(workdir, line)
+  assert results.read(workdir) == [make(summaries={})]
 
 
 def test_a_copied_trial_is_refused(workdir):

@@ -18,6 +18,7 @@ from daft_jax.report import (
   document,
   figures,
   histograms,
+  origin,
   summary,
   tables,
 )
@@ -77,4 +78,6 @@ def console_table(lines: Iterable[results.Line]) -> str:
   rows = summary.summarize(lines)
   text = [tables.console(rows)] if rows else []
   text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
+  if any(collect.selection(line) == 'paper' for line in lines):
+    text.append(origin.CHOSEN['paper'])
   return '\n'.join(text or ['no finished trials'])

@@ -5,11 +5,14 @@ found.lines[0]['id_test']                        # 0.98
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from daft_jax import results
 
+SELECTIONS = ('val', 'paper')
+
+_EVAL_KINDS = {'trial': str, 'method': str, 'ood': dict, 'summaries': dict}
 _EVAL_FIX = 'take the line out and evaluate again with config.eval_only'
 
 
@@ -48,10 +51,41 @@ def collect(workdirs: Sequence[results.PathLike]) -> Collected:
   lines = list(found.values())
   for field in ('suite', 'backbone', 'weights'):
     _check_same(lines, folders, field)
+  _check_selection(experiments)
   _check_twice(lines, folders)
   methods = list(dict.fromkeys(line['method'] for line in lines))
   lines.sort(key=lambda x: (methods.index(x['method']), x['seed']))
   return Collected(lines, folders, experiments, further)
+
+
+def selection(record: Mapping[str, Any]) -> str:
+  """'val' or 'paper': by which images the rates and epochs were chosen.
+
+  Args:
+    record: experiment.json or a result line, which both hold the config.
+  """
+  return (record.get('config') or {}).get('selection') or 'val'
+
+
+def _check_selection(experiments: Mapping[str, Mapping[str, Any]]) -> None:
+  found = {name: selection(x) for name, x in experiments.items()}
+  first, *_ = found
+  for name, value in found.items():
+    if value not in SELECTIONS:
+      raise results.ResultsError(
+        f'{name}: config.selection in {results.EXPERIMENT} is {value!r}, not '
+        f'one of {", ".join(SELECTIONS)}; run the same command again'
+      )
+    if value != found[first]:
+      raise _apart('selection', found[first], first, value, name)
+
+
+def _apart(field: str, *pairs: object) -> results.ResultsError:
+  value, where, other, there = pairs
+  return results.ResultsError(
+    f'cannot put a {field} {value!r} ({where}) and a {field} {other!r} '
+    f'({there}) in one table: make a report of each'
+  )
 
 
 def _check_same(
@@ -60,11 +94,8 @@ def _check_same(
   first = lines[0]
   for line in lines:
     if line[field] != first[field]:
-      raise results.ResultsError(
-        f'cannot put a {field} {first[field]!r} ({folders[first["trial"]]}) '
-        f'and a {field} {line[field]!r} ({folders[line["trial"]]}) in one '
-        'table: make a report of each'
-      )
+      here, there = (folders[x['trial']] for x in (first, line))
+      raise _apart(field, first[field], here, line[field], there)
 
 
 def _check_twice(
@@ -93,15 +124,17 @@ def read_eval(workdir: results.PathLike) -> list[results.Line]:
   lines = []
   found = results.read_jsonl(path, _EVAL_FIX) if path.is_file() else []
   for where, line in found:
-    for name, kind in (('trial', str), ('method', str), ('ood', dict)):
-      if not isinstance(line.get(name), kind):
+    values = {'summaries': {}} | line  # older ones have none
+    for name, kind in _EVAL_KINDS.items():
+      if not isinstance(values.get(name), kind):
         raise results.ResultsError(
           f'{where}: {name!r} is missing or not a {kind.__name__}; {_EVAL_FIX}'
         )
-    for name, value in line['ood'].items():
-      if value is not None and not isinstance(value, (int, float)):
-        raise results.ResultsError(
-          f'{where}: {name!r} in ood cannot be {value!r}; {_EVAL_FIX}'
-        )
-    lines.append(line)
+    for field in ('ood', 'summaries'):
+      for name, value in values[field].items():
+        if value is not None and not isinstance(value, (int, float)):
+          raise results.ResultsError(
+            f'{where}: {name!r} in {field} cannot be {value!r}; {_EVAL_FIX}'
+          )
+    lines.append(values)
   return lines

@@ -11,24 +11,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from daft_jax import results
-from daft_jax.report import summary, tables
+from daft_jax.report import collect, origin, sets, summary, tables
 
 ACCURACY = 'ood_against_id.png'
 DISTORTION = 'feature_distortion.png'
-
-# What a grid is made of: workdirs put together may differ in these.
-_GRID = ('methods', 'seeds', 'lrs', 'head_lrs')
 
 _ABOUT = """\
 Accuracies are in per cent. Feature L2 and cosine compare the features of the
 ID test images before and after fine-tuning, mean over images. Bold is the
 highest accuracy of a column, underlined the second, at the precision shown."""
 
-_SELECTION = """\
-Each method's learning rates are those with the highest mean ID validation
-accuracy over seeds (ties: the smaller learning rate, then the smaller head
-rate), and each trial reports its epoch, or its C, of highest ID validation
-accuracy. No OOD or test accuracy was used."""
+_OF_A_SET = ' Bold is the highest of a set, underlined the second.'
 
 
 def compose(
@@ -41,21 +34,23 @@ def compose(
 
   Args:
     lines: the finished trials, all of one suite, backbone and weights.
-    experiments: {workdir: its experiment.json}.
+    experiments: {workdir: its experiment.json}, all of one selection.
     further: lines of eval.jsonl.
     images: which of `ACCURACY` and `DISTORTION` lie beside the report.
   """
   rows = summary.summarize(lines)
+  selection = collect.selection(next(iter(experiments.values())))
   parts = [
     f'# Fine-tuning on {tables.escape(lines[0]["suite"])}',
     _head(lines),
     '## Results',
-    *_results(lines, rows),
+    *_results(lines, rows, selection),
+    *_many(rows),
     *_figures(images),
     *_further(rows, further),
     *_sets(rows),
-    *_chosen(lines, rows),
-    *_origin(lines, experiments),
+    *origin.chosen(lines, rows, selection),
+    *origin.versions(lines, experiments),
   ]
   return '\n\n'.join(parts) + '\n'
 
@@ -84,7 +79,7 @@ def _head(lines: Sequence[results.Line]) -> str:
 
 
 def _results(
-  lines: Sequence[results.Line], rows: Sequence[summary.Row]
+  lines: Sequence[results.Line], rows: Sequence[summary.Row], selection: str
 ) -> list[str]:
   notes = [f'- `{m}`: every trial diverged' for m in summary.diverged(lines)]
   if not rows:
@@ -95,9 +90,26 @@ def _results(
     spread = ' With one seed a method, differences may be chance.'
   elif len(counts) > 1:
     spread += ' The methods do not all have the same number of seeds.'
-  table = tables.markdown(tables.summary_table(rows))
-  text = '\n'.join(findings(rows) + notes)
-  return [_ABOUT.replace('\n', ' ') + spread, table] + ([text] if text else [])
+  about = _ABOUT.replace('\n', ' ') + spread + _about_sets(rows)
+  parts = [about, f'Rates, epochs and C: {origin.CHOSEN[selection]}.']
+  parts.append(tables.markdown(tables.summary_table(rows)))
+  said = [*findings(rows), *notes]
+  return parts + ['\n'.join(said)] * bool(said)
+
+
+def _about_sets(rows: Sequence[summary.Row]) -> str:
+  """What those columns are that are of several OOD sets."""
+  text, titles = '', _titles(rows)
+  if len(rows[0].ood) > 1:
+    text += f' OOD mean is over the {len(rows[0].ood)} OOD sets.'
+  found = [name for name in rows[0].summaries if f'OOD {name}' in titles]
+  if found:
+    text += f' {_names(found)}: of several sets together, not in OOD mean.'
+  return text
+
+
+def _titles(rows: Sequence[summary.Row]) -> set[str]:
+  return {column.title for column in summary.columns(rows)}
 
 
 def findings(rows: Sequence[summary.Row]) -> list[str]:
@@ -128,6 +140,26 @@ def _place(place: Sequence[summary.Row], column: summary.Column) -> str:
   std = len(place) == 1
   shown = tables.spread(values[0], column.scale, column.digits, std)
   return f'{_names(row.method for row in place)} ({shown})'
+
+
+def _many(rows: Sequence[summary.Row]) -> list[str]:
+  """The OOD sets that are too many for columns of the final table."""
+  parts = _accuracies(sets.trained(rows)) if rows else []
+  names = {f'OOD {name}' for part in summary.shown(rows) for name in part}
+  if names <= _titles(rows):
+    parts = parts[1:]  # what it shows is in the final table
+  if not parts:
+    return []
+  return ['## OOD sets', f'Accuracies (%).{_OF_A_SET}', *parts]
+
+
+def _accuracies(groups: Sequence[sets.Group]) -> list[str]:
+  """A table of OOD sets, and one of all where summaries stand for some."""
+  parts = [tables.markdown(sets.table(groups))]
+  if sets.hidden(groups):
+    every = tables.markdown(sets.table(groups, every=True))
+    parts.append(tables.details('Every OOD set', every))
+  return parts
 
 
 def _figures(images: Collection[str]) -> list[str]:
@@ -164,84 +196,28 @@ def _further(
   rows: Sequence[summary.Row], further: Iterable[results.Line]
 ) -> list[str]:
   further = list(further)
-  table = tables.further_table(rows, further)
-  if table is None:
+  groups = sets.further(rows, further)
+  if not groups:
     return []
   chosen = {line['trial'] for row in rows for line in row.choice.lines}
   other = len({line['trial'] for line in further} - chosen)
   text = 'Accuracies (%) of the chosen trials, evaluated afterwards.'
+  text += _OF_A_SET
   if other:
     text += f' Left out: {_count(other, "trial")} that are not the chosen ones.'
-  return ['## Further OOD sets', text, tables.markdown(table)]
+  return ['## Further OOD sets', text, *_accuracies(groups)]
 
 
 def _sets(rows: Sequence[summary.Row]) -> list[str]:
   table = tables.metrics_table(rows)
   if not table.body:
     return []
+  text = tables.markdown(table)
+  if len(rows[0].ood) > summary.MANY:
+    text = tables.details('Show', text)
   return [
     '## Each set',
     'Chosen trials, mean over seeds. The ± of L2 and cosine is the standard '
     'deviation over images. ECE: 15 bins.',
-    tables.markdown(table),
-  ]
-
-
-def _chosen(
-  lines: Sequence[results.Line], rows: Sequence[summary.Row]
-) -> list[str]:
-  rates = tables.rates_table(lines)
-  text = _SELECTION.replace('\n', ' ')
-  if any(cells[-1] == tables.NOT_COMPARED for cells in rates.body):
-    text += (
-      ' Rates that diverged, or have fewer seeds than others of the same '
-      'method, were not compared.'
-    )
-  return [
-    '## Chosen hyperparameters',
     text,
-    tables.markdown(tables.choice_table(rows)),
-    _details('Every rate', tables.markdown(rates)),
   ]
-
-
-def _details(title: str, text: str) -> str:
-  return f'<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>'
-
-
-def _origin(
-  lines: Sequence[results.Line], experiments: Mapping[str, dict[str, Any]]
-) -> list[str]:
-  """Versions and configs, and where the workdirs' settings differ."""
-  seen: dict[str, set[str]] = {}
-  for line in lines:
-    for name, version in line.get('versions', {}).items():
-      seen.setdefault(name, set()).add(str(version))
-  listed = [f'{name} {" and ".join(sorted(v))}' for name, v in seen.items()]
-  text = f'Versions: {", ".join(listed)}.' if listed else ''
-  for workdir, experiment in experiments.items():
-    title = f'`{workdir}`:\n\n' if len(experiments) > 1 else ''
-    text += f'\n\n{title}```json\n{results.dumps(experiment, 2)}\n```'
-  parts = ['## Versions and config']
-  parts += _differences(experiments)
-  return parts + [_details('Show', text.strip())]
-
-
-def _differences(experiments: Mapping[str, dict[str, Any]]) -> list[str]:
-  """Settings, other than the grid's, that differ between the workdirs."""
-  flat = [dict(_flatten(x.get('config') or {})) for x in experiments.values()]
-  names = dict.fromkeys(name for config in flat for name in config)
-  said = []
-  for name in names:
-    values = [results.dumps(config.get(name)) for config in flat]
-    if name not in _GRID and len(set(values)) > 1:
-      said.append(f'`{name}` ({", ".join(values)})')
-  return [f'The workdirs differ in {", ".join(said)}.'] if said else []
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = '') -> Any:
-  for name, value in config.items():
-    if isinstance(value, dict):
-      yield from _flatten(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name, value

@@ -8,11 +8,15 @@ Which trials are chosen is `results.choose`'s business. Standard library only.
 """
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from daft_jax import results
+
+# A table with more OOD sets than this is not read, it is searched.
+MANY = 8
 
 
 class Stat(NamedTuple):
@@ -32,6 +36,7 @@ class Row(NamedTuple):
   id_test: Stat
   ood: dict[str, Stat]
   ood_mean: Stat
+  summaries: dict[str, Stat]  # one number of several OOD sets
   feature_l2: Stat
   feature_cosine: Stat
   seconds: Stat
@@ -41,7 +46,7 @@ class Column(NamedTuple):
   """A measurement: where to find it, how to print it, which way is good."""
 
   title: str
-  get: Callable[[Row], Stat]
+  get: Callable[[Any], Stat]
   scale: float
   digits: int
   good: Callable[[Iterable[float]], float]  # max or min
@@ -60,18 +65,19 @@ def stat(values: Iterable[float]) -> Stat:
 def summarize(lines: Iterable[results.Line]) -> list[Row]:
   """Returns the rows of the final table, one for every method with a choice."""
   lines = list(lines)
-  names = list(dict.fromkeys(name for line in lines for name in line['ood']))
   rows = []
   for method, choice in results.choose(lines).items():
     stats = {
       name: stat(line[name] for line in choice.lines)
       for name in Row._fields[2:]
-      if name != 'ood'
+      if name not in ('ood', 'summaries')
     }
-    stats['ood'] = {
-      name: stat(line['ood'].get(name, math.nan) for line in choice.lines)
-      for name in names
-    }
+    for field in ('ood', 'summaries'):
+      names = dict.fromkeys(n for line in lines for n in line.get(field, ()))
+      stats[field] = {
+        name: stat(x.get(field, {}).get(name, math.nan) for x in choice.lines)
+        for name in names
+      }
     rows.append(Row(method=method, choice=choice, **stats))
   return rows
 
@@ -84,21 +90,29 @@ def diverged(lines: Iterable[results.Line]) -> list[str]:
   return [method for method in methods if method not in chosen]
 
 
-def columns(rows: Sequence[Row], *, each: bool = True) -> list[Column]:
+def columns(rows: Sequence[Row], *, detail: str = 'sets') -> list[Column]:
   """Returns the measurements of the final table, in its order.
 
-  `each=False` leaves the mean alone of several OOD sets.
+  Args:
+    rows: what `summarize` returns.
+    detail: of several OOD sets, the 'sets', their mean and the summaries; the
+      mean and the 'summaries'; or the 'mean' alone. More than `MANY` sets, or
+      summaries, are for a table of their own: see `shown`, `overall`.
   """
-  names = list(rows[0].ood) if rows else []
+  several = bool(rows) and len(rows[0].ood) > 1
+  sets, summaries = shown(rows)
+  sets = [] if len(sets) > MANY else sets
+  summaries = overall(rows) if len(summaries) > MANY else summaries
   found = [
     Column('ID val', lambda row: row.id_val, 100, 1, max),
     Column('ID test', lambda row: row.id_test, 100, 1, max),
   ]
-  for name in names if each or len(names) == 1 else ():
-    get = lambda row, name=name: row.ood[name]  # noqa: E731
-    found.append(Column(f'OOD {name}', get, 100, 1, max))
-  if len(names) > 1:
+  if detail == 'sets' or not several:
+    found += ood_columns('ood', sets, 'OOD ')
+  if several:
     found.append(Column('OOD mean', lambda row: row.ood_mean, 100, 1, max))
+  if detail != 'mean':
+    found += ood_columns('summaries', summaries, 'OOD ')
   return found + [
     Column('feature L2', lambda row: row.feature_l2, 1, 2, min, False),
     Column('cosine', lambda row: row.feature_cosine, 1, 3, max, False),
@@ -106,7 +120,54 @@ def columns(rows: Sequence[Row], *, each: bool = True) -> list[Column]:
   ]
 
 
-def ranked(rows: Sequence[Row], column: Column) -> list[list[Row]]:
+def ood_columns(
+  field: str, names: Iterable[str], prefix: str = ''
+) -> list[Column]:
+  """Columns of OOD sets (`field` 'ood') or of 'summaries'."""
+
+  def column(name: str) -> Column:
+    get = lambda row: getattr(row, field)[name]  # noqa: E731
+    return Column(prefix + name, get, 100, 1, max)
+
+  return [column(name) for name in names]
+
+
+def shown(rows: Sequence[Any]) -> tuple[list[str], list[str]]:
+  """Which OOD sets a table shows, and which summaries: all of these.
+
+  Of more than `MANY` sets those are left out that a summary stands for, in
+  every row that has them. Rows have `ood` and `summaries`.
+  """
+  sets, summaries = (
+    list(dict.fromkeys(n for row in rows for n in getattr(row, field)))
+    for field in ('ood', 'summaries')
+  )
+  if len(sets) > MANY:
+    sets = [name for name in sets if not all(_stands(x, name) for x in rows)]
+  return sets, summaries
+
+
+def overall(rows: Sequence[Any]) -> list[str]:
+  """The summaries that do not stand for sets of their own name."""
+  bases = {_base(name) for row in rows for name in row.ood}
+  return [name for name in shown(rows)[1] if name not in bases]
+
+
+def _base(name: str) -> str | None:
+  """'fog' of 'fog_3': result lines do not say what a summary is made of."""
+  found = re.fullmatch(r'(.+)_\d+', name)
+  return found and found[1]
+
+
+def _stands(row: Any, name: str) -> bool:
+  """Whether a row says by a summary what it knows of a set."""
+  value, other = row.ood.get(name), row.summaries.get(_base(name))
+  if value is None or math.isnan(value.mean):
+    return True
+  return other is not None and other.n >= value.n and not math.isnan(other.mean)
+
+
+def ranked(rows: Sequence[Any], column: Column) -> list[list[Any]]:
   """Best and second: rows equal at the printed precision share a place."""
   shown = {
     row.method: round(column.scale * column.get(row).mean, column.digits)

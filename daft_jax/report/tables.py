@@ -10,9 +10,8 @@ function. Accuracies are shown in per cent. Standard library only.
 """
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from daft_jax import results
 from daft_jax.report import summary
@@ -59,7 +58,7 @@ def head_rate(choice: results.Choice) -> str:
 
 
 def summary_table(
-  rows: Sequence[summary.Row], *, std: str = 'most', each: bool = True
+  rows: Sequence[summary.Row], *, std: str = 'most', detail: str = 'sets'
 ) -> Table:
   """The final table: a row a method, best and second accuracies marked.
 
@@ -67,9 +66,9 @@ def summary_table(
     rows: what `summary.summarize` returns.
     std: deviations of 'most' columns (not the seconds), 'some' (the
       accuracies only) or 'none'.
-    each: a column for every OOD set, not for their mean alone.
+    detail: of OOD sets, see `summary.columns`.
   """
-  measured = summary.columns(rows, each=each)
+  measured = summary.columns(rows, detail=detail)
   header = ['method', 'lr', 'head lr or C', 'seeds']
   body, marks = [], {}
   for row in rows:
@@ -83,10 +82,26 @@ def summary_table(
   for index, column in enumerate(measured, len(header)):
     if not column.marked or len(rows) < 2:
       continue
-    for place, found in enumerate(summary.ranked(rows, column)):
-      name = ('best', 'second')[place]
-      marks |= {(rows.index(row), index): name for row in found}
+    marks |= marked(rows, summary.ranked(rows, column), index)
   return Table(header + [c.title for c in measured], body, marks, left=1)
+
+
+def marked(
+  rows: Sequence[Any], places: Iterable[Sequence[Any]], index: int
+) -> dict[tuple[int, int], str]:
+  """Marks of a column: all rows in the first place, and in the second."""
+  return {
+    (rows.index(row), index): name
+    for name, place in zip(('best', 'second'), places, strict=False)
+    for row in place
+  }
+
+
+def turn(table: Table, corner: str) -> Table:
+  """Makes rows of the columns, for tables with many of these."""
+  names, *body = map(list, zip(table.header, *table.body, strict=True))
+  marks = {(j - 1, i + 1): mark for (i, j), mark in table.marks.items()}
+  return Table([corner, *names[1:]], body, marks, left=1)
 
 
 def metrics_table(rows: Sequence[summary.Row]) -> Table:
@@ -151,39 +166,6 @@ def rates_table(lines: Iterable[results.Line]) -> Table:
   return Table(header, body, {}, left=1)
 
 
-def further_table(
-  rows: Sequence[summary.Row], further: Iterable[results.Line]
-) -> Table | None:
-  """Accuracies on further OOD sets of the chosen trials that have them."""
-  found: dict[str, dict[str, float]] = {}
-  for line in further:  # a later evaluation of a trial replaces an earlier one
-    values = {k: math.nan if v is None else v for k, v in line['ood'].items()}
-    found.setdefault(line['trial'], {}).update(values)
-  used = {
-    row.method: [
-      found[x['trial']] for x in row.choice.lines if x['trial'] in found
-    ]
-    for row in rows
-  }
-  used = {method: group for method, group in used.items() if group}
-  names = list(
-    dict.fromkeys(n for group in used.values() for x in group for n in x)
-  )
-  if not names:
-    return None
-  body = []
-  for method, group in used.items():
-    stats = [
-      summary.stat(x[name] for x in group if name in x) for name in names
-    ]
-    mean = summary.stat(statistics.fmean(x.values()) for x in group)
-    complete = all(value.n == len(group) for value in stats)
-    stats.append(mean if complete else summary.Stat(math.nan, math.nan, 0))
-    cells = [spread(value, 100, 1) for value in stats]
-    body.append([method, str(len(group)), *cells])
-  return Table(['method', 'seeds', *names, 'mean'], body, {}, left=1)
-
-
 def escape(text: str) -> str:
   """Keeps a name from being read as Markdown or HTML."""
   for old, new in (('&', '&amp;'), ('<', '&lt;'), ('|', '\\|'), ('*', '\\*')):
@@ -202,6 +184,11 @@ def markdown(table: Table) -> str:
     ]
     rows.append([marked[j].format(escape(x)) for j, x in enumerate(cells)])
   return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in rows)
+
+
+def details(title: str, text: str) -> str:
+  """Folds Markdown away under a title."""
+  return f'<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>'
 
 
 def plain(table: Table) -> str:
@@ -224,17 +211,20 @@ def console(rows: Sequence[summary.Row], width: int = 100) -> str:
   """Renders the final table in at most `width` columns.
 
   Detail goes first where it is too wide: the deviations, then the single OOD
-  sets, at last the rates. Nothing is cut off in the middle.
+  sets, the rates, at last the summaries of sets. Nothing is cut off.
   """
-  for std, each, rates in (
-    ('most', True, True),
-    ('some', True, True),
-    ('none', True, True),
-    ('some', False, True),
-    ('none', False, True),
-    ('none', False, False),
+  for std, detail, rates in (
+    ('most', 'sets', True),
+    ('some', 'sets', True),
+    ('none', 'sets', True),
+    ('some', 'summaries', True),
+    ('none', 'summaries', True),
+    ('none', 'summaries', False),
+    ('some', 'mean', True),
+    ('none', 'mean', True),
+    ('none', 'mean', False),
   ):
-    table = summary_table(rows, std=std, each=each)
+    table = summary_table(rows, std=std, detail=detail)
     if not rates:
       header, *body = (
         [cells[0], *cells[4:]] for cells in (table.header, *table.body)

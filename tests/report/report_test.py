@@ -1,7 +1,6 @@
 """Reports of a workdir that looks like a real one, made from its files."""
 
 import json
-import math
 import os
 import pathlib
 import re
@@ -20,108 +19,9 @@ from daft_jax.report import (
   summary,
   tables,
 )
+from tests.report.workdirs import METHODS, write_trial, write_workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-# method: rates, mean of ID and OOD accuracy, L2, its cosine, seconds
-METHODS = {
-  'lp': ((None, None), 0.902, 0.312, 0.0, 1.0, 3.1),
-  'lp_sgd': ((None, 0.1), 0.896, 0.305, 0.0, 1.0, 5.2),
-  'ft': ((0.01, None), 0.975, 0.301, 11.4, 0.71, 31.0),
-  'lp_ft': ((0.01, None), 0.979, 0.324, 6.1, 0.88, 33.5),
-  'daft': ((0.01, 0.1), 0.977, 0.347, 3.9, 0.965, 32.2),
-}
-VERSIONS = {'daft_jax': '0.1.0', 'jax': '0.10.2', 'flax': '0.12.8'}
-
-
-def write_trial(workdir, method, seed, rates, quality, *, ood=('mnist',)):
-  """Writes one trial in the format of a run; returns its line."""
-  _, id_, shift, l2, cosine, seconds = METHODS[method]
-  text = f'{method}{seed}{rates}'.encode()
-  rng = np.random.default_rng(list(text))
-  trial = rng.bytes(6).hex()
-  id_val = float(id_ * quality + rng.normal(0, 0.003))
-  id_test = float(id_ * quality + rng.normal(0, 0.004))
-  accuracies = {
-    name: float(shift * quality + rng.normal(0, 0.012)) for name in ood
-  }
-  folder = workdir / 'trials' / trial
-  folder.mkdir(parents=True)
-  arrays, metrics = {}, {}
-  for name in ('id_test', *ood):
-    size, far = (800, 1.0) if name == 'id_test' else (5000, 1.15)
-    if l2:
-      distances = rng.gamma(20, l2 * far / 20, size)
-      cosines = 1 - rng.beta(3, 3 * (1 / ((1 - cosine) * far) - 1), size)
-    else:
-      distances, cosines = np.zeros(size), np.ones(size)
-    for measure, values in (('l2', distances), ('cosine', cosines)):
-      counts, edges = np.histogram(values, 100)
-      arrays[f'{name}/{measure}_counts'] = counts
-      arrays[f'{name}/{measure}_edges'] = edges
-    metrics[name] = {
-      'accuracy': accuracies.get(name, id_test),
-      'loss': -math.log(accuracies.get(name, id_test)),
-      'ece': 0.05,
-      'feature_l2': float(distances.mean()),
-      'feature_l2_std': float(distances.std()),
-      'feature_cosine': float(cosines.mean()),
-      'feature_cosine_std': float(cosines.std()),
-    }
-  np.savez(folder / 'arrays.npz', **arrays)
-  line = {
-    'trial': trial,
-    'suite': 'digits',
-    'backbone': 'resnet14_cifar',
-    'weights': 'resnet14_cifar.glyphs',
-    'method': method,
-    'seed': seed,
-    'lr': rates[0],
-    'head_lr': rates[1],
-    'C': 0.0023 if method in ('lp', 'lp_ft') else None,
-    'epoch': None if method == 'lp' else 8 + seed,
-    'id_val': id_val,
-    'id_test': id_test,
-    'ood': accuracies,
-    'ood_mean': sum(accuracies.values()) / len(accuracies),
-    'feature_l2': metrics['id_test']['feature_l2'],
-    'feature_cosine': metrics['id_test']['feature_cosine'],
-    'seconds': seconds + seed,
-    'metrics': metrics,
-    'config': {'lr': rates[0], 'epochs': 10},
-    'versions': VERSIONS,
-  }
-  (folder / 'result.json').write_text(json.dumps(line, indent=2))
-  return line
-
-
-def write_workdir(workdir, methods=tuple(METHODS), seeds=(0, 1), **options):
-  """Writes an experiment: every method x seeds x two rates (`lp`: none)."""
-  workdir.mkdir(parents=True)
-  config = {
-    'methods': list(methods),
-    'seeds': list(seeds),
-    'lrs': [0.003, 0.01],
-    'epochs': options.pop('epochs', 10),
-  }
-  experiment = {
-    'suite': 'digits',
-    'backbone': 'resnet14_cifar',
-    'weights': 'resnet14_cifar.glyphs',
-    'config': config,
-  }
-  (workdir / 'experiment.json').write_text(json.dumps(experiment))
-  for method in methods:
-    lr, head_lr = METHODS[method][0]
-    for seed in seeds:
-      for factor, quality in ((1, 1.0), (0.3, 0.985)):
-        rates = (
-          None if lr is None else lr * factor,
-          None if head_lr is None else head_lr * (1 if lr else factor),
-        )
-        if factor == 1 or rates != (lr, head_lr):
-          write_trial(workdir, method, seed, rates, quality, **options)
-  return workdir
 
 
 @pytest.fixture(scope='module')
