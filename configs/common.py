@@ -79,8 +79,36 @@ def get_config() -> ml_collections.ConfigDict:
   # Largest norm of the gradient; 0: no clipping.
   config.optimizer.clip_norm = 0.0
 
-  # A folder of one's own images: config.suite = 'folder'.
+  # By which images rates and epochs are chosen: 'val' (split off from train by
+  # a seed) or 'paper' (the ID test set, as the authors did).
+  config.selection = 'val'
+
   config.data = ml_collections.ConfigDict()
+  # Where published data sets are: `python -m daft_jax.data prepare SUITE`.
+  config.data.dir = config_dict.placeholder(str)
+  # Of pacs, office_home and vlcs: the domain that is trained on.
+  config.data.domain = config_dict.placeholder(str)
+  # Where the images of a run stay: 'stream' (on disk), 'host', 'device', or
+  # 'auto', by size. The batches are the same.
+  config.data.residency = 'auto'
+  # Processes that read images; None: one for each core.
+  config.data.workers = config_dict.placeholder(int)
+  # Seconds that one batch may take in one of them.
+  config.data.timeout = 120.0
+  # Of random_resized_crop: 'pillow', or 'fast' (pip install 'daft_jax[fast]').
+  config.data.decoder = 'pillow'
+  # Brightness, contrast and saturation of training images change by up to this.
+  config.data.jitter = 0.0
+  # RandAugment: how many operations an image goes through.
+  config.data.rand_augment = 0
+  # And how strong they are, of 30.
+  config.data.rand_magnitude = 9
+  # a of Beta(a, a), by which images of a batch are blended; 0: they are not.
+  config.data.mixup = 0.0
+  # Likewise, by which they are patched into each other.
+  config.data.cutmix = 0.0
+
+  # A folder of one's own images: config.suite = 'folder'.
   # ROOT/<class>/* or ROOT/train/<class>/*, with val and test beside it.
   config.data.root = config_dict.placeholder(str)
   # Shifted test sets, 'name=FOLDER', of the same classes or some of them.
@@ -88,8 +116,9 @@ def get_config() -> ml_collections.ConfigDict:
   # Files that cannot be read: 'error' lists and refuses, 'skip' leaves them out
   # and counts, 'report' leaves them out and lists.
   config.data.bad_files = 'error'
-  # What is split off each class for validation where ROOT has no val.
-  config.data.val_share = 0.15
+  # What is split off each class for validation where there is no val; None:
+  # 0.15 of a folder, what the suite says else.
+  config.data.val_share = config_dict.placeholder(float)
   # The same for testing, where ROOT has no test.
   config.data.test_share = 0.15
   # Of that split: it does not change with config.seeds.

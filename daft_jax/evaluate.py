@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from daft_jax import metrics, sharding
@@ -36,8 +37,10 @@ class Evaluation(NamedTuple):
 def evaluate(
   model: Any,
   variables: PyTree,
-  batches: Iterable[dict[str, np.ndarray]],
+  batches: Iterable[dict[str, Any]],
   mesh: Any,
+  *,
+  among: np.ndarray | None = None,
 ) -> Evaluation:
   """Evaluates variables on a set, in eval mode.
 
@@ -47,6 +50,7 @@ def evaluate(
     batches: dicts of 'image' [B, H, W, 3], 'label' int32 [B], 'mask' bool [B],
       all of one shape; masked rows count nowhere.
     mesh: from `sharding.make_mesh`; B is a multiple of its size.
+    among: bool [C], the classes that compete; default: all.
 
   Raises:
     ValueError: there is no example.
@@ -66,7 +70,7 @@ def evaluate(
     labels.append(batch['label'][batch['mask']])
 
   for batch in batches:
-    started = step(variables, sharding.shard_batch(batch, mesh))
+    started = step(variables, sharding.shard_batch(batch, mesh), among)
     waiting.append((started, batch))
     if len(waiting) > 1:
       fetch()
@@ -93,8 +97,10 @@ def get_step(model: Any) -> Callable[..., Any]:
   """The jitted pass over one batch: sums and features."""
 
   @jax.jit
-  def eval_step(variables: PyTree, batch: dict[str, jax.Array]) -> Any:
+  def eval_step(variables: PyTree, batch: dict[str, Any], among: Any) -> Any:
     logits, features = model.apply(variables, batch['image'], train=False)
+    if among is not None:
+      logits = jnp.where(among, logits, -jnp.inf)
     sums = metrics.batch_sums(logits, batch['label'], batch['mask'])
     return sums, features['pre_logits']
 

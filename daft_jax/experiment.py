@@ -12,6 +12,7 @@ killed, and a grid may grow. The files of a workdir are described in `trial`
 and `results`.
 """
 
+import contextlib
 import pathlib
 import statistics
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from typing import Any
 from daft_jax import (
   assemble,
   checkpoint,
-  measure,
+  further,
   models,
   provenance,
   report,
@@ -31,7 +32,6 @@ from daft_jax import (
 )
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.methods import uses_head_lr, uses_lr
-from daft_jax.report import collect
 from daft_jax.settings import check
 from daft_jax.task import Task
 
@@ -60,7 +60,8 @@ def run(
   Returns:
     For each method, at the learning rates that ID validation chose, the means
     over seeds: 'lr', 'head_lr', 'id_val', 'id_test', 'ood' (name -> accuracy),
-    'ood_mean', 'feature_l2', 'feature_cosine', 'seconds'.
+    'summaries' (of several OOD sets, likewise), 'ood_mean', 'feature_l2',
+    'feature_cosine', 'seconds'.
 
   Raises:
     ConfigError: a field of the config, named, or a workdir that holds an
@@ -71,17 +72,19 @@ def run(
   own = None
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
-  task = assemble.make_task(config, own)
+  recorded = provenance.recorded_residency(workdir)
+  task = assemble.make_task(config, own, recorded=recorded)
   for note in task.notes:
     # File names may hold what a terminal cannot show.
     print(note.encode(errors='backslashreplace').decode(), flush=True)
   shared = provenance.shared_settings(config, task)
   provenance.open_workdir(workdir, config, task, shared)
-  if config['eval_only']:
-    lines = results.read(workdir)
-    _evaluate_further(workdir, task, lines)
-  else:
-    lines = _run_grid(config, workdir, task, shared)
+  with contextlib.closing(task.feed):
+    if config['eval_only']:
+      lines = results.read(workdir)
+      further.evaluate_further(workdir, task, lines)
+    else:
+      lines = _run_grid(config, workdir, task, shared)
   report.write_report(workdir)
   return {
     method: _means(choice) for method, choice in results.choose(lines).items()
@@ -228,45 +231,6 @@ def _finished(point: trial.Point, line: Mapping[str, Any]) -> str:
   )
 
 
-def _evaluate_further(
-  workdir: pathlib.Path, task: Task, lines: list[results.Line]
-) -> None:
-  """Evaluates the chosen trials on the task's OOD sets: `eval.jsonl`."""
-  further = []
-  for method, choice in results.choose(lines).items():
-    for line in choice.lines:
-      folder = workdir / 'trials' / line['trial'] / 'checkpoints' / 'final'
-      variables = checkpoint.load_variables(folder, task.mesh)
-      found = {
-        name: measure.test(task, variables, name)[0] for name in task.ood
-      }
-      ood = {name: metrics['accuracy'] for name, metrics in found.items()}
-      further.append(
-        {
-          'trial': line['trial'],
-          'method': method,
-          'seed': line['seed'],
-          'suite': task.suite,
-          'ood': ood,
-          'metrics': found,
-        }
-      )
-      shown = ', '.join(f'{k} {100 * v:.1f}' for k, v in ood.items())
-      print(f'{method}, seed {line["seed"]} | {shown}', flush=True)
-  _write_eval(workdir, further)
-
-
-def _write_eval(workdir: pathlib.Path, further: list[dict[str, Any]]) -> None:
-  """Adds lines to `eval.jsonl`; new sets join, known ones are replaced."""
-  merged = {line['trial']: line for line in collect.read_eval(workdir)}
-  for line in further:
-    old = merged.get(line['trial'], {})
-    both = {key: old.get(key, {}) | line[key] for key in ('ood', 'metrics')}
-    merged[line['trial']] = line | both
-  text = ''.join(results.dumps(line) + '\n' for line in merged.values())
-  results.atomic_write(workdir / 'eval.jsonl', text)
-
-
 def _means(choice: results.Choice) -> dict[str, Any]:
   """The chosen rates and the means over seeds."""
   lines = choice.lines
@@ -279,4 +243,9 @@ def _means(choice: results.Choice) -> dict[str, Any]:
     name: statistics.fmean(line['ood'][name] for line in lines)
     for name in lines[0]['ood']
   }
-  return {'lr': choice.lr, 'head_lr': choice.head_lr, **means, 'ood': ood}
+  summaries = {
+    name: statistics.fmean(line['summaries'][name] for line in lines)
+    for name in lines[0].get('summaries', {})
+  }
+  rates = {'lr': choice.lr, 'head_lr': choice.head_lr}
+  return {**rates, **means, 'ood': ood, 'summaries': summaries}

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daft_jax import experiment, results, settings, writer
+from daft_jax.data.records import DataError
 
 _USAGE = (
   'python -m daft_jax.main --config=configs/digits.py --workdir=/tmp/digits'
@@ -28,6 +29,8 @@ _USAGE = (
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status: 0, or 2 after an error.
+
+  1 is what went wrong with the images while it ran.
 
   What the user can put right is one line on stderr, without a traceback.
 
@@ -47,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   except (settings.ConfigError, results.ResultsError) as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 2
+  except DataError as error:
+    print(f'daft_jax: {error}', file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     print(
       '\ndaft_jax: stopped. The same command continues after the last '

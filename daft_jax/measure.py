@@ -6,11 +6,13 @@ measured.arrays['id_test/l2_counts']
 """
 
 import statistics
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from daft_jax import distortion
+from daft_jax.data.suites import Summary
 from daft_jax.task import Task
 
 PyTree = Any
@@ -36,16 +38,53 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
     found[name], more = test(task, variables, name)
     arrays |= {f'{name}/{key}': value for key, value in more.items()}
   ood = {name: found[name]['accuracy'] for name in task.ood}
+  counts = {name: len(task.sets[name]) for name in task.ood}
   line = {
     'id_test': found['id_test']['accuracy'],
     'ood': ood,
     'ood_mean': statistics.fmean(ood.values()) if ood else None,
+    'summaries': summarize(ood, counts, task.summaries),
     'feature_l2': found['id_test']['feature_l2'],
     'feature_cosine': found['id_test']['feature_cosine'],
     'parameter_l2': distortion.parameter_distance(variables, start),
     'metrics': found,
   }
   return Measured(line, arrays)
+
+
+def summarize(
+  ood: Mapping[str, float],
+  counts: Mapping[str, int],
+  summaries: Mapping[str, Summary],
+) -> dict[str, float]:
+  """One number of several sets, for those summaries of which all are there.
+
+  Args:
+    ood: set -> accuracy.
+    counts: set -> how many images it has.
+    summaries: see `data.suites.Summary`; those of others come after them.
+
+  Example:
+    >>> summarize(
+    ...   {'real': 0.5, 'clipart': 0.8},
+    ...   {'real': 200, 'clipart': 100},
+    ...   {'union': Summary('pooled', ('real', 'clipart'))},
+    ... )
+    {'union': 0.6}
+  """
+  found: dict[str, float] = {}
+  for name, row in summaries.items():
+    values = {**ood, **found}
+    if not set(row.sets) <= set(values):
+      continue
+    each = [values[member] for member in row.sets]
+    if row.how == 'pooled':
+      # Counts, not a weighted mean of rounded shares.
+      right = sum(round(ood[x] * counts[x]) for x in row.sets)
+      found[name] = right / sum(counts[x] for x in row.sets)
+    else:
+      found[name] = {'mean': statistics.fmean, 'worst': min}[row.how](each)
+  return found
 
 
 def test(

@@ -43,7 +43,7 @@ def batch_sums(
   # Zeros first: the gradient of what is left out must not be NaN either.
   logits = jnp.where(mask[:, None], logits.astype(jnp.float32), 0)
   log_probs = jax.nn.log_softmax(logits)
-  loss = -jnp.take_along_axis(log_probs, label[:, None], axis=1)[:, 0]
+  loss = cross_entropy(logits, label)
   valid = jnp.isfinite(log_probs).any(axis=1)
   correct = (logits.argmax(axis=1) == label) & valid & mask
   confidence = jnp.where(valid, jnp.exp(log_probs.max(axis=1)), 0)
@@ -66,6 +66,12 @@ def batch_sums(
     'bin_correct': each(bins, index, hits),
     'bin_confidence': each(bins, index, confidence),
   }
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+  """Cross entropy of each row, nats: [B, C], int [B] -> float32 [B]."""
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  return -jnp.take_along_axis(log_probs, label[:, None], axis=1)[:, 0]
 
 
 def add(

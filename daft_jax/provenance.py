@@ -23,7 +23,7 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _DATA = 'data_sha256'
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
-_SHARED += ('bn_estimator', 'optimizer')
+_SHARED += ('bn_estimator', 'optimizer', 'selection')
 
 
 def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
@@ -42,7 +42,8 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     'weights': task.weights,
     'weights_sha256': digest.hexdigest(),
     'preprocess': dataclasses.asdict(task.preprocess),
-    'augment': task.augment,
+    'recipe': dataclasses.asdict(task.recipe),
+    'mixing': dataclasses.asdict(task.mix),
     **(_of_folder(task) if task.data_sha256 else {}),
     **{name: config[name] for name in _SHARED},
   }
@@ -91,6 +92,7 @@ def open_workdir(
     'preprocess': shared['preprocess'],
     'settings': shared,
     'classes': list(task.classes),
+    'residency': task.residency,
     'notes': [_without_places(x, config['data']) for x in task.notes],
     # A report is shown to others: names, not where files lie.
     'config': {
@@ -106,6 +108,13 @@ def open_workdir(
   )
 
 
+def recorded_residency(workdir: pathlib.Path) -> str | None:
+  """Where the images of the run stayed that this workdir holds, if one is."""
+  if not (workdir / results.EXPERIMENT).is_file():
+    return None
+  return results.read_experiment(workdir).get('residency')
+
+
 def _of_folder(task: Task) -> dict[str, Any]:
   return {_DATA: task.data_sha256, 'classes': list(task.classes)}
 
@@ -118,16 +127,21 @@ def _folders(data: Mapping[str, Any]) -> list[pathlib.Path]:
 
 
 def _without_places(note: str, data: Mapping[str, Any]) -> str:
-  for folder in _folders(data):
+  folders = _folders(data)
+  folders += [pathlib.Path(data['dir']).expanduser()] if data['dir'] else []
+  for folder in folders:
     note = note.replace(str(folder), folder.name)
   return note
 
 
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
-  root, ood = data['root'], data['ood']
+  ood = data['ood']
+  names = {
+    key: data[key] and pathlib.Path(data[key]).name for key in ('root', 'dir')
+  }
   return {
     **data,
-    'root': root and pathlib.Path(root).name,
+    **names,
     'ood': [pair.partition('=')[0] for pair in ood],
   }
 

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from daft_jax import names
@@ -50,6 +50,10 @@ def _least(low: float) -> Callable[[Any], bool]:
   return lambda value: low <= value < math.inf
 
 
+def _is_share(value: float) -> bool:
+  return 0 < value < 0.5
+
+
 def _words(*words: str, **options: Any) -> Rule:
   says = 'one of ' + ', '.join(map(repr, words))
   return Rule(str, says, lambda value: value in words, **options)
@@ -60,11 +64,8 @@ def _is_pair(value: str) -> bool:
   return bool(name and folder)
 
 
-def _is_share(value: float) -> bool:
-  return 0 < value < 0.5
-
-
 _SHARE = 'a number above 0 and below 0.5'
+_COUNT = Rule(int, 'a whole number from 0 on', _least(0))
 _NAME = Rule(str, 'a name', bool)
 _RATES = 'positive numbers, none twice, such as (0.01, 0.003)'
 
@@ -98,6 +99,7 @@ RULES: dict[str, Rule] = {
   'optimizer.clip_norm': Rule(float, 'a number, 0 for off', _least(0)),
   'num_devices': Rule(int, 'a whole number, 0 for all devices', _least(0)),
   'keep': _words('chosen', 'all'),
+  'selection': _words('val', 'paper'),
   'eval_only': Rule(bool, 'True or False'),
   'eval_ood': Rule(str, 'names of OOD sets', bool, many=True, empty=True),
   'data.root': Rule(str, 'a path or None', bool, empty=True),
@@ -109,9 +111,24 @@ RULES: dict[str, Rule] = {
     empty=True,
   ),
   'data.bad_files': _words('error', 'skip', 'report'),
-  'data.val_share': Rule(float, _SHARE, _is_share),
+  'data.val_share': Rule(float, f'{_SHARE}, or None', _is_share, empty=True),
   'data.test_share': Rule(float, _SHARE, _is_share),
   'data.split_seed': Rule(int, 'a whole number from 0 on', _least(0)),
+  'data.dir': Rule(str, 'a path or None', bool, empty=True),
+  'data.domain': Rule(str, 'a name or None', bool, empty=True),
+  'data.residency': _words('auto', 'stream', 'host', 'device'),
+  'data.workers': Rule(
+    int, 'a whole number from 0 on, or None', _least(0), empty=True
+  ),
+  'data.timeout': Rule(float, 'a number of seconds above 0', _above(0)),
+  'data.decoder': _words('pillow', 'fast'),
+  'data.jitter': Rule(
+    float, 'a number from 0 to below 1', lambda value: 0 <= value < 1
+  ),
+  'data.rand_augment': _COUNT,
+  'data.rand_magnitude': _COUNT,
+  'data.mixup': Rule(float, 'a number from 0 on', _least(0)),
+  'data.cutmix': Rule(float, 'a number from 0 on', _least(0)),
 }
 
 
@@ -215,6 +232,17 @@ def _literal(text: str, kind: type) -> Any:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
+
+
+@contextlib.contextmanager
+def about(field: str) -> Iterator[None]:
+  """Makes what goes wrong inside an error about a field of the config."""
+  try:
+    yield
+  except ConfigError:
+    raise
+  except (ValueError, OSError, ModuleNotFoundError) as error:
+    raise ConfigError(f'config.{field}: {error}') from error
 
 
 def nearest(path: str) -> str:

@@ -78,8 +78,15 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-  """Splits every NumPy leaf [B, ...] of this process's rows over the mesh."""
+  """Splits every NumPy leaf [B, ...] of this process's rows over the mesh.
+
+  Leaves that are on devices already stay as they are.
+  """
   rows = split_rows(mesh)
-  return jax.tree.map(
-    lambda leaf: jax.make_array_from_process_local_data(rows, leaf), batch
-  )
+
+  def put(leaf: Any) -> jax.Array:
+    if isinstance(leaf, jax.Array):
+      return leaf
+    return jax.make_array_from_process_local_data(rows, leaf)
+
+  return jax.tree.map(put, batch)

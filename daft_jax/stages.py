@@ -126,7 +126,7 @@ def solve_sgd(job: Job) -> Found:
   for epoch in train.fit(
     task.model,
     state,
-    lambda epoch: task.full_batches(job.seed, epoch),
+    lambda epoch: task.step_batches(job.seed, epoch),
     trainable=stage.trainable,
     norm=stage.norm,
     optimizer=optimizer,

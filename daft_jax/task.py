@@ -16,8 +16,11 @@ import numpy as np
 
 from daft_jax import evaluate
 from daft_jax.data import pipeline
+from daft_jax.data.feed import Feed
+from daft_jax.data.mixing import Mixing
 from daft_jax.data.preprocess import Preprocess
-from daft_jax.data.sources import ImageSet
+from daft_jax.data.recipe import Examples, Recipe
+from daft_jax.data.suites import Summary
 
 PyTree = Any
 
@@ -38,10 +41,15 @@ class Task:
     mesh: from `sharding.make_mesh`.
     batch_size: of training.
     eval_batch_size: of everything else; accuracies do not depend on it.
-    augment: name of the training augmentation.
+    recipe: how training images are varied.
     classes: their names, in the order of the labels.
+    mix: mixup and cutmix.
+    subsets: sets of fewer classes, where only those compete.
+    summaries: name -> one number of several OOD sets.
+    residency: where the images stay, see `data.residency`.
+    workers, timeout: of the processes that read images, see `data.workers`.
     notes: what the user should know of the images, a line each.
-    data_sha256: of images that came from a folder.
+    data_sha256: of images that are not the package's.
   """
 
   suite: str
@@ -51,13 +59,19 @@ class Task:
   model: Any
   variables: PyTree
   preprocess: Preprocess
-  sets: Mapping[str, ImageSet]
+  sets: Mapping[str, Examples]
   ood: tuple[str, ...]
   mesh: Any
   batch_size: int
   eval_batch_size: int
-  augment: str
+  recipe: Recipe
   classes: tuple[str, ...] = ()
+  mix: Mixing = Mixing()
+  subsets: tuple[str, ...] = ()
+  summaries: Mapping[str, Summary] = dataclasses.field(default_factory=dict)
+  residency: str = 'host'
+  workers: int | None = None
+  timeout: float = 120.0
   notes: tuple[str, ...] = ()
   data_sha256: str = ''
 
@@ -70,39 +84,43 @@ class Task:
   def steps_per_epoch(self) -> int:
     return pipeline.steps_per_epoch(len(self.sets['train']), self.batch_size)
 
-  def train_batches(
-    self, seed: int, epoch: int, *, batch_size: int | None = None
-  ) -> Iterator[dict[str, np.ndarray]]:
-    """One epoch of augmented training batches, with 'mask'."""
-    return pipeline.train_batches(
-      self.sets['train'],
+  @functools.cached_property
+  def feed(self) -> Feed:
+    """The sets as batches on the devices."""
+    return Feed(
+      self.sets,
       self.preprocess,
-      batch_size=batch_size or self.batch_size,
-      seed=seed,
-      epoch=epoch,
-      augment=self.augment,
+      self.recipe,
+      self.mesh,
+      residency=self.residency,
+      mix=self.mix,
+      workers=self.workers,
+      timeout=self.timeout,
     )
 
-  def full_batches(
-    self, seed: int, epoch: int
-  ) -> Iterator[dict[str, np.ndarray]]:
-    """`train_batches` for the training step.
+  def train_batches(
+    self, seed: int, epoch: int, *, batch_size: int | None = None
+  ) -> Iterator[dict[str, Any]]:
+    """One epoch of augmented training images, with 'mask'."""
+    size = batch_size or self.batch_size
+    return self.feed.train(seed=seed, epoch=epoch, batch_size=size)
 
-    Without 'mask' where no batch is ever padded: BatchNorm is faster so, and
-    as all batches of a run have the same keys the step compiles once.
-    """
-    padded = len(self.sets['train']) % self.batch_size != 0
-    for batch in self.train_batches(seed, epoch):
-      if not padded:
-        del batch['mask']
-      yield batch
+  def step_batches(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
+    """The same as a training step takes them, see `Feed.train`."""
+    return self.feed.train(
+      seed=seed, epoch=epoch, batch_size=self.batch_size, step=True
+    )
 
   def evaluate(self, variables: PyTree, name: str) -> evaluate.Evaluation:
     """Evaluates variables on one of the sets."""
-    batches = pipeline.eval_batches(
-      self.sets[name], self.preprocess, batch_size=self.eval_batch_size
+    among = None
+    if name in self.subsets:
+      there = np.unique(self.sets[name].labels)
+      among = np.isin(np.arange(self.num_classes), there)
+    batches = self.feed.test(name, batch_size=self.eval_batch_size)
+    return evaluate.evaluate(
+      self.model, variables, batches, self.mesh, among=among
     )
-    return evaluate.evaluate(self.model, variables, batches, self.mesh)
 
   def reference(self, name: str) -> np.ndarray:
     """Features of the pretrained model on a set, float32 [N, D]; kept."""
@@ -110,6 +128,10 @@ class Task:
       found = self.evaluate(self.variables, name)
       self._references[name] = found.features
     return self._references[name]
+
+  def forget(self, name: str) -> None:
+    """Lets go of what `reference` kept."""
+    self._references.pop(name, None)
 
   @functools.cached_property
   def _references(self) -> dict[str, np.ndarray]:

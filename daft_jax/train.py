@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from daft_jax import bn, metrics, optim, sharding, trees
+from daft_jax.data import mixing
 
 PyTree = Any
 Batch = dict[str, Any]
@@ -90,7 +91,8 @@ def train_step(
     optimizer: all of the optimizer but the rates.
     state: the state before.
     batch: 'image' [B, H, W, 3], 'label' int32 [B] and, where some rows are
-      padding, 'mask' bool [B]: they count nowhere, nor in BatchNorm.
+      padding, 'mask' bool [B]: they count nowhere, nor in BatchNorm. With what
+      `mixing.draw` gives, images and labels are mixed by it.
     rates: 'lr' and 'head_lr', float32 [].
 
   Returns:
@@ -99,6 +101,8 @@ def train_step(
   trained, frozen = trees.split(state.params, trainable)
   mask = batch.get('mask')
   masked = bn.batch_mask(mask) if mask is not None else contextlib.nullcontext()
+  mixed = 'partner' in batch
+  image = mixing.mix(batch['image'], batch) if mixed else batch['image']
 
   def loss_fn(trained: PyTree) -> tuple[jax.Array, Any]:
     variables = {
@@ -108,14 +112,16 @@ def train_step(
     if norm == 'batch':
       with masked:
         (logits, _), updated = model.apply(
-          variables, batch['image'], train=True, mutable=['batch_stats']
+          variables, image, train=True, mutable=['batch_stats']
         )
       batch_stats = updated['batch_stats']
     else:
-      logits, _ = model.apply(variables, batch['image'], train=False)
+      logits, _ = model.apply(variables, image, train=False)
       batch_stats = state.batch_stats
     rows = jnp.ones(len(logits), bool) if mask is None else mask
     sums = metrics.batch_sums(logits, batch['label'], rows)
+    if mixed:
+      sums['loss'] = _mixed_loss(logits, batch, rows)
     # At least 1: a batch of nothing but padding has loss 0.
     loss = sums['loss'] / jnp.maximum(sums['count'], 1)
     return loss, (batch_stats, sums)
@@ -129,6 +135,17 @@ def train_step(
     state.step + 1, params, batch_stats, opt_state, state.extra
   )
   return after, sums
+
+
+def _mixed_loss(logits: jax.Array, batch: Batch, rows: jax.Array) -> jax.Array:
+  """The sum over the rows that count, of the loss to both labels."""
+  logits = jnp.where(rows[:, None], logits, 0)
+  label = batch['label']
+  own, partner = (
+    metrics.cross_entropy(logits, x) for x in (label, label[batch['partner']])
+  )
+  losses = mixing.mixed_loss(own, partner, batch['lam'])
+  return jnp.where(rows, losses, 0).sum()
 
 
 @functools.lru_cache(maxsize=32)
@@ -163,7 +180,7 @@ def fit(
   Args:
     model: linen module that returns logits and features.
     state: from `init_state`, or restored; donated.
-    batches: epoch (from 0) -> its batches of NumPy arrays, all of one shape.
+    batches: epoch (from 0) -> its batches of arrays, all of one shape.
     trainable, norm, optimizer: see `train_step`.
     lr: of everything but the head.
     head_lr: of the head.

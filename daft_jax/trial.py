@@ -123,10 +123,14 @@ def run_trial(
         start, notes = found
       out.line(f'{point} | {stage.name}: {_describe(stage, start)}')
       job = _job(task, stage, start, point, options, saved, log, count)
+      before = task.feed.waited, task.feed.elapsed
       variables, new = stages.SOLVERS[stage.solver](job)
       train.check_frozen(start, variables, stage.trainable, stage.norm)
       notes = {**notes, **new}
-    log.lap(stage.name)
+    stall = _stall(task, before)
+    if stall:
+      out.line(f'{point} | {stage.name}: {stall}')
+    log.lap(stage.name, stall=stall)
   measured = measure.measure(task, variables, start)
   _save_arrays(folder / ARRAYS, measured.arrays)
   checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
@@ -167,6 +171,20 @@ def _first(folder: pathlib.Path, rows: tuple[Stage, ...]) -> int:
     if checkpoint.has_start(_stage_folder(folder, index, rows[index])):
       return index
   return 0
+
+
+def _stall(task: Task, before: tuple[float, float]) -> str:
+  """How long training waited for images since then."""
+  waited, elapsed = (
+    now - then
+    for now, then in zip(
+      (task.feed.waited, task.feed.elapsed), before, strict=True
+    )
+  )
+  if not elapsed:
+    return ''
+  share = 100 * waited / elapsed
+  return f'waited for images {waited:.1f} of {elapsed:.1f} s ({share:.0f} %)'
 
 
 def _describe(stage: Stage, start: Any) -> str:
@@ -230,10 +248,10 @@ class _Log:
   def metrics(self, line: dict[str, Any]) -> None:
     writer.append(self._folder / METRICS, results.dumps(line))
 
-  def lap(self, what: str) -> None:
+  def lap(self, what: str, **more: Any) -> None:
     """Writes the seconds since the last lap, or since the trial was begun."""
     now = time.perf_counter()
-    line = {'what': what, 'seconds': round(now - self._clock, 3)}
+    line = {'what': what, 'seconds': round(now - self._clock, 3), **more}
     writer.append(self._folder / TIMINGS, results.dumps(line))
     self._clock = now
 

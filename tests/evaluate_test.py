@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from daft_jax import evaluate, models, sharding
-from daft_jax.data import pipeline, sources
+from daft_jax.data import feed, sources
 from daft_jax.data.preprocess import Preprocess
+from daft_jax.data.recipe import Recipe
 
 PREPROCESS = Preprocess(16, (0.5,) * 3, (0.5,) * 3)
 
@@ -29,8 +30,9 @@ def images(count=37):
 
 def run(batch_size, devices=1, variables=None):
   model, own = net()
-  batches = pipeline.eval_batches(images(), PREPROCESS, batch_size=batch_size)
   mesh = sharding.make_mesh(devices)
+  found = feed.Feed({'test': images()}, PREPROCESS, Recipe(), mesh)
+  batches = found.test('test', batch_size=batch_size)
   return evaluate.evaluate(model, variables or own, batches, mesh)
 
 

@@ -90,23 +90,21 @@ def test_the_weights_that_ship_are_those_of_the_config():
 
 def test_the_weights_that_ship_have_the_accuracy_they_state():
   from daft_jax import evaluate, sharding
-  from daft_jax.data import pipeline, sources
+  from daft_jax.data import feed, sources
   from daft_jax.data.preprocess import Preprocess
+  from daft_jax.data.recipe import Recipe
 
   row = pretrained.lookup('resnet14_cifar.glyphs')
   model = models.create_model(row.architecture, row.num_classes)
   variables = daft_jax.load_pretrained(row.tag, model, head='keep')
   _, metadata = pretrained.read_weights(locate.SHIPPED / row.file)
-  found = evaluate.evaluate(
-    model,
-    variables,
-    pipeline.eval_batches(
-      sources.load('glyphs:test', image_size=row.image_size),
-      Preprocess(row.image_size, row.mean, row.std),
-      batch_size=256,
-    ),
-    sharding.make_mesh(1),
+  mesh = sharding.make_mesh(1)
+  images = sources.load('glyphs:test', image_size=row.image_size)
+  preprocess = Preprocess(row.image_size, row.mean, row.std)
+  batches = feed.Feed({'test': images}, preprocess, Recipe(), mesh).test(
+    'test', batch_size=256
   )
+  found = evaluate.evaluate(model, variables, batches, mesh)
   # Another version of matplotlib or Pillow may draw a pixel otherwise.
   stated = json.loads(metadata['id_test'])
   assert found.metrics['accuracy'] == pytest.approx(stated, abs=0.01)

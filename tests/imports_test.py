@@ -21,6 +21,7 @@ LAYERS = (
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods', 'results'),
     *('settings', 'data.suites', 'pretrained.registry'),
+    *('unpickle', 'unpickle.*'),
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe'),
@@ -29,23 +30,26 @@ LAYERS = (
   ('pretrained', 'pretrained.*'),
   ('train', 'evaluate'),
   ('task',),
-  ('stages', 'measure', 'assemble', 'provenance'),
-  ('trial',),
+  ('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
+  ('trial', 'further'),
   ('experiment',),
-  ('main', 'benchmark', 'export'),
+  ('main', 'benchmark', 'benchmark.*', 'export'),
   ('__init__',),
 )
 GROUPS = (
   ('bn', 'bn.*'),
   ('models', 'models.*'),
   ('data', 'data.*'),
+  ('assemble', 'assemble.*'),
+  ('benchmark', 'benchmark.*'),
   ('pretrained', 'pretrained.*'),
+  ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only
 # `results` and each other. One module, which prints the table, imports it.
 ASIDE = ('report', 'report.*')
 ASIDE_IMPORTS = (*ASIDE, 'results')
-ASIDE_USERS = {'experiment': ('report', 'report.collect')}
+ASIDE_USERS = {'experiment': ('report',), 'further': ('report.collect',)}
 
 # Library -> the only modules that import it.
 OWNERS = {
@@ -55,7 +59,7 @@ OWNERS = {
   'matplotlib': ('report.figures', 'report.histograms'),
   'torch': (),
   'torchvision': (),
-  'tensorflow': ('data.*',),
+  'tensorflow': ('data.*', 'benchmark.data'),
   'tensorflow_datasets': ('data.*',),
   'flax.linen': (
     *('models', 'models.*', 'bn', 'bn.*'),

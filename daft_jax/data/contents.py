@@ -18,6 +18,8 @@ import numpy as np
 from daft_jax import names
 from daft_jax.data import folder, images
 from daft_jax.data.preprocess import Preprocess
+from daft_jax.data.recipe import Examples
+from daft_jax.data.records import Files, Records
 from daft_jax.data.sources import ImageSet
 
 _SHOWN = 20  # files listed in an error
@@ -27,12 +29,12 @@ class Sets(NamedTuple):
   """The images of a scan, decoded.
 
   Attributes:
-    images: name of the split -> its images and labels.
+    images: name of the split -> its images and labels, or files and labels.
     sha256: of all that was read: split, class and content of every image.
     notes: lines for the user: bad files, files that occur twice.
   """
 
-  images: dict[str, ImageSet]
+  images: dict[str, Examples]
   sha256: str
   notes: tuple[str, ...]
 
@@ -48,21 +50,30 @@ class _File(NamedTuple):
 
 
 def read(
-  found: folder.Found, preprocess: Preprocess, *, bad_files: str = 'error'
+  found: folder.Found,
+  preprocess: Preprocess | Mapping[str, Preprocess | None],
+  *,
+  bad_files: str = 'error',
+  published: bool = False,
 ) -> Sets:
   """Decodes every image, several at a time, at the size of the model.
 
   Args:
     found: what `folder.scan` returns.
-    preprocess: its size, cut and interpolation are used, not mean and std.
+    preprocess: its size, cut and interpolation are used, not mean and std. Or
+      one for each split; None: images are looked at and stay on disk.
     bad_files: what to do where a file cannot be read: 'error' refuses and lists
       all of them; 'skip' leaves them out and says how many; 'report' leaves
       them out and lists each.
+    published: of a benchmark that others are compared on, images that are in
+      two splits or classes stay, and are counted.
 
   Raises:
     ValueError: bad files, a split or a class of train left without images, one
       image in two classes, or in train and in a test set (told by content).
   """
+  if isinstance(preprocess, Preprocess):
+    preprocess = dict.fromkeys(found.splits, preprocess)
   files, sets = [], {}
   # PIL warns of large pictures and of odd EXIF and TIFF records. Here and not
   # where it decodes: the filters are the process's, not a thread's.
@@ -70,12 +81,17 @@ def read(
     warnings.simplefilter('ignore')
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       for name, split in found.splits.items():
-        pixels, done = _read_split(name, split, preprocess, pool)
+        pixels, done = _read_split(name, split, preprocess[name], pool)
         files += done
         good = [not file.problem for file in done]
-        pixels = pixels if all(good) else pixels[good]
-        labels = [file.label for file in done if not file.problem]
-        sets[name] = ImageSet(pixels, np.array(labels, np.int32))
+        kept = [file for file in done if not file.problem]
+        labels = np.array([file.label for file in kept], np.int32)
+        if pixels is None:
+          paths = tuple(os.fspath(file.path) for file in kept)
+          sets[name] = Records(Files(paths), labels)
+        else:
+          pixels = pixels if all(good) else pixels[good]
+          sets[name] = ImageSet(pixels, labels)
   bad = [f'{file.path} {file.problem}' for file in files if file.problem]
   if bad and bad_files == 'error':
     raise ValueError(
@@ -85,7 +101,7 @@ def read(
   notes = [f'{len(bad)} unreadable files left out'] if bad else []
   notes += [f'  {line}' for line in bad] if bad_files == 'report' else []
   files = [file for file in files if not file.problem]
-  notes += _twice(files, found.classes)
+  notes += _twice(files, published)
   _check_left(sets, found.classes)
   whole = hashlib.sha256()
   for file in files:
@@ -97,19 +113,22 @@ def read(
 def _read_split(
   name: str,
   split: folder.Split,
-  preprocess: Preprocess,
+  preprocess: Preprocess | None,
   pool: concurrent.futures.Executor,
-) -> tuple[np.ndarray, list[_File]]:
+) -> tuple[np.ndarray | None, list[_File]]:
   """The pixels of a split, in one array, and its files."""
-  size = preprocess.image_size
-  pixels = np.zeros((len(split.paths), size, size, 3), np.uint8)
+  pixels = None
+  if preprocess is not None:
+    size = preprocess.image_size
+    pixels = np.zeros((len(split.paths), size, size, 3), np.uint8)
 
   def one(row: int) -> _File:
     path, label = split.paths[row], split.labels[row]
     try:
       data = path.read_bytes()
-      picture = np.asarray(images.decode(data))
-      pixels[row] = preprocess.cut(picture[None])[0]
+      picture = images.decode(data)
+      if preprocess is not None:
+        pixels[row] = preprocess.cut(np.asarray(picture)[None])[0]
     except (OSError, ValueError) as error:
       return _File(name, path, label, '', str(error))
     return _File(name, path, label, hashlib.sha256(data).hexdigest(), '')
@@ -117,7 +136,7 @@ def _read_split(
   return pixels, list(pool.map(one, range(len(split.paths))))
 
 
-def _twice(files: Sequence[_File], classes: Sequence[str]) -> list[str]:
+def _twice(files: Sequence[_File], published: bool) -> list[str]:
   """Refuses tests of what was trained on; counts other files that are twice."""
   first: dict[str, _File] = {}
   shared, torn, twice = [], [], 0
@@ -135,17 +154,19 @@ def _twice(files: Sequence[_File], classes: Sequence[str]) -> list[str]:
     (shared, 'in two splits, a test would be of what was trained or chosen by'),
     (torn, 'in two classes'),
   ):
-    if wrong:
+    if wrong and not published:
       more = len(wrong) - _SHOWN
       rest = [f'and {more} more'] if more > 0 else []
       raise ValueError(
         f'{len(wrong)} images are {what}. Remove one of each:\n  '
         + '\n  '.join(wrong[:_SHOWN] + rest)
       )
-  return [f'{twice} files occur more than once'] if twice else []
+  kept = f', {len(shared)} in two splits' if shared else ''
+  kept += f', {len(torn)} in two classes' if torn else ''
+  return [f'{twice} files occur more than once{kept}'] if twice else []
 
 
-def _check_left(sets: Mapping[str, ImageSet], classes: Sequence[str]) -> None:
+def _check_left(sets: Mapping[str, Examples], classes: Sequence[str]) -> None:
   empty = [name for name, images in sets.items() if not len(images)]
   if empty:
     raise ValueError(f'no readable image is left in {", ".join(empty)}')

@@ -10,15 +10,18 @@ converted, 16 bits brought to 8, transparency laid on white, the first frame of
 an animation.
 """
 
+import contextlib
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000: 300 MB once decoded
 MOST_ASPECT = 100
+_HEADER = 4096  # bytes in which cameras put their records
+_EXIF = b'Exif\0\0'
 _WIDE = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # grey, 16 bits
 _CLEAR = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 
@@ -57,7 +60,8 @@ def decode(data: bytes) -> Image.Image:
         'times the other'
       )
     picture.load()
-    return _rgb(ImageOps.exif_transpose(picture))
+    ImageOps.exif_transpose(picture, in_place=True)  # else it copies
+    return _rgb(picture)
   except Image.UnidentifiedImageError:
     raise ValueError(f'is no {", ".join(FORMATS)}') from None
   except (ValueError, MemoryError):
@@ -66,6 +70,41 @@ def decode(data: bytes) -> Image.Image:
   except Exception as error:
     reason = ' '.join(str(error).split())[:80] or type(error).__name__
     raise ValueError(f'cannot be decoded ({reason})') from error
+
+
+def decode_fast(data: bytes) -> np.ndarray:
+  """`decode` to uint8 [H, W, 3]: JPEG by libjpeg-turbo, half again as fast.
+
+  Whatever needs more than decoding (other formats, CMYK, a picture that is to
+  be turned) goes through `decode`.
+
+  Raises:
+    ValueError: as `decode`.
+    ModuleNotFoundError: simplejpeg is not installed.
+  """
+  import simplejpeg
+
+  # As above: parsers raise whatever they stumble over, and `decode` says what.
+  with contextlib.suppress(Exception):
+    if data.startswith(b'\xff\xd8'):
+      height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+      odd = space == 'CMYK' or _is_odd(width, height) or _is_turned(data)
+      if not odd:
+        return simplejpeg.decode_jpeg(data, 'RGB')
+  return np.asarray(decode(data))
+
+
+def _is_turned(data: bytes) -> bool:
+  """Whether a JPEG has an EXIF record that does not say 'upright'."""
+  if _EXIF not in data[:_HEADER]:
+    return False
+  picture = Image.open(io.BytesIO(data), formats=('JPEG',))  # its header only
+  return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+
+def _is_odd(width: int, height: int) -> bool:
+  large = width * height > MOST_PIXELS
+  return large or max(width, height) > MOST_ASPECT * min(width, height)
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
@@ -80,4 +119,4 @@ def _rgb(picture: Image.Image) -> Image.Image:
     picture = picture.convert('RGBA')
     white = Image.new('RGBA', picture.size, 'white')
     picture = Image.alpha_composite(white, picture)
-  return picture.convert('RGB')
+  return picture if picture.mode == 'RGB' else picture.convert('RGB')

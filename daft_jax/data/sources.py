@@ -63,6 +63,10 @@ class ImageSet:
   def __len__(self) -> int:
     return len(self.images)
 
+  def take(self, rows: np.ndarray) -> 'ImageSet':
+    """Those examples alone, in the order of `rows`."""
+    return ImageSet(self.images[rows], self.labels[rows])
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

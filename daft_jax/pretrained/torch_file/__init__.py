@@ -7,7 +7,7 @@
 
 Three formats: the zip of `torch.save`, its older one (a row of pickles and then
 the storages), and the archives of `torch.jit.save`, whose code is not read.
-Nothing in a file is run, see `pickled`; sizes are checked before memory is
+Nothing in a file is run, see `unpickle`; sizes are checked before memory is
 taken; each storage is read once, into memory of its own.
 
 Damage in a zip is found by its CRC-32. The older format has no checksum: there,
@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from daft_jax.pretrained.torch_file import allowed, archive, pickled, tensors
+from daft_jax.pretrained.torch_file import archive, tensors
+from daft_jax.unpickle import allowed, pickled
 
 PathLike = str | os.PathLike[str]
 
@@ -97,6 +98,11 @@ def read_torch(path: PathLike) -> Any:
       if head.startswith(b'\x80'):
         return _read_legacy(file, size)
       problem = _look(head, file, size)
+  except allowed.NotData as error:
+    raise ValueError(
+      f'{path} {error}. Where it holds a whole model that you trust, save its '
+      'state_dict() instead'
+    ) from None
   except allowed.Refused as error:
     raise ValueError(f'{path} {error}') from None
   except (ValueError, OverflowError, OSError) as error:

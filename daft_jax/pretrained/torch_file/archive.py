@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from daft_jax.pretrained.torch_file import allowed
+from daft_jax.unpickle import allowed
 
 _MOST_DIRECTORY = 1 << 24  # bytes, of some 80 an entry
 _SMALL = 1 << 16  # bytes that are checked sooner than a thread is told to

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax.pretrained.torch_file import allowed
+from daft_jax.unpickle import allowed
 
 _MOST_AXES = 64  # of an array of NumPy
 _STORAGES = {

@@ -1,7 +1,7 @@
 """Reads pickles as data: an interpreter of opcodes that runs no code of theirs.
 
   import io
-  from daft_jax.pretrained.torch_file import pickled
+  from daft_jax.unpickle import pickled
 
   stream = pickled.Stream(io.BytesIO(b'\\x80\\x02]q\\x00(K\\x01K\\x02e.'), 12)
   pickled.load(stream)                                          # [1, 2]
@@ -18,7 +18,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from daft_jax.pretrained.torch_file import allowed
+from daft_jax.unpickle import allowed
 
 MOST_BYTES = 1 << 26  # of one pickle; its tensors are stored beside it
 MOST_WORK = 2_000_000  # opcodes and values copied; resnet50 takes 10,000
@@ -70,7 +70,7 @@ def load(
     `find` and `persistent` return. It may hold itself, and share its parts.
 
   Raises:
-    Refused: a name that is not allowed.
+    NotData: a name that is not allowed.
     ValueError: what is not a complete pickle, or one above the limits.
 
   Example:
@@ -136,10 +136,9 @@ class _Machine:
   def find(self, name: str) -> None:
     found = self.lookup(name)
     if found is None:
-      raise allowed.Refused(
+      raise allowed.NotData(
         f'asks for {allowed.show(name)}, which is not data: the file may be '
-        'harmful and was not loaded. Where it holds a whole model that you '
-        'trust, save its state_dict() instead'
+        'harmful and was not loaded'
       )
     self.stack.append(found)
 

@@ -12,9 +12,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from daft_jax.pretrained.torch_file import allowed, pickled, tensors
+from daft_jax.pretrained import torch_file
+from daft_jax.pretrained.torch_file import tensors
+from daft_jax.unpickle import allowed, pickled
 
-ROOT = pathlib.Path(pickled.__file__).parent
+READERS = [
+  path
+  for package in (torch_file, pickled)
+  for path in sorted(pathlib.Path(package.__file__).parent.glob('*.py'))
+]
 
 
 def load(data, **options):
@@ -281,12 +287,15 @@ def test_a_bit_flip_raises_nothing_but_value_errors():
       pass
 
 
-@pytest.mark.parametrize(
-  'module', ['allowed', 'archive', 'pickled', 'tensors', '__init__']
-)
-def test_the_reader_can_run_nothing(module):
+def test_all_readers_are_checked():
+  names = {'allowed.py', 'archive.py', 'pickled.py', 'tensors.py'}
+  assert {path.name for path in READERS} == {'__init__.py', *names}
+
+
+@pytest.mark.parametrize('path', READERS, ids=str)
+def test_the_reader_can_run_nothing(path):
   """It imports no loader or shell, and looks nothing up by a name of a file."""
-  tree = ast.parse((ROOT / f'{module}.py').read_text(encoding='utf-8'))
+  tree = ast.parse(path.read_text(encoding='utf-8'))
   imports = {
     alias.name.split('.')[0]
     for node in ast.walk(tree)

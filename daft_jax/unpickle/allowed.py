@@ -1,6 +1,6 @@
 """What a pickle may name: records for classes, own functions for calls.
 
-  from daft_jax.pretrained.torch_file import allowed
+  from daft_jax.unpickle import allowed
 
   allowed.NAMES['argparse.Namespace']       # a Kind: its objects are Records
   allowed.NAMES['collections.OrderedDict']  # a Call of a function below
@@ -9,7 +9,7 @@
 Nothing is imported by these names. A name stands for a `Kind`, of whose objects
 only the state is kept, as a `Record`; for a `Call`, a function of this package
 which checks what it is given; or for a constant. Here are the names of Python
-and NumPy; `tensors` has those of PyTorch.
+and NumPy; `pretrained/torch_file/tensors` has those of PyTorch.
 """
 
 import dataclasses
@@ -25,6 +25,10 @@ _SHOWN = 100  # characters of a name in an error
 
 class Refused(ValueError):
   """Says that a file asks for what is not read."""
+
+
+class NotData(Refused):
+  """It asks for a name that could do something."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,31 @@
+"""VLCS: five classes in four collections of photographs.
+
+  python -m daft_jax.data prepare vlcs --data_dir=/data
+  python -m daft_jax.main --config=configs/vlcs.py \
+    --workdir=/tmp/vlcs --config.data.dir=/data \
+    --config.weights_path=resnet50-0676ba61.pth
+
+One domain is trained on and tested on (ID; 15 % of each class to choose by and
+15 % to test on), every other one is OOD:
+
+  --config.data.domain=voc2007       of caltech101, labelme, sun09, voc2007
+
+Training: a random resized crop at 224 pixels, mirrored every other time. Tests
+as the weights say. Not an experiment of the DAFT paper.
+"""
+
+from configs import common
+
+
+def get_config(arg=''):
+  config = common.get_config()
+  config.suite = 'vlcs'
+  config.backbone = 'resnet50'
+  config.weights = 'resnet50.tv_in1k_v1'
+  config.methods = ('lp', 'ft', 'lp_ft', 'daft')
+  config.seeds = (0, 1, 2)
+  config.epochs = 20
+  config.batch_size = 64
+  config.lrs = (1e-2, 1e-3, 1e-4)
+  config.head_lrs = (1.0, 0.1)
+  return common.update(config, arg)

@@ -1,0 +1,102 @@
+"""From a checked config to a `Task`: names looked up, files read.
+
+  task = assemble.make_task(settings.check(config))
+
+The last place where something the user typed can be wrong: every error is a
+`ConfigError` that begins with the field it is about.
+
+backbone  the model and its weights
+images    the benchmark and its sets
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from daft_jax import names, sharding
+from daft_jax.assemble import images
+from daft_jax.assemble.backbone import SCRATCH, Backbone, check_own, load
+from daft_jax.data.colour import Colour
+from daft_jax.data.mixing import Mixing
+from daft_jax.data.recipe import Recipe
+from daft_jax.data.suites import Suite
+from daft_jax.methods import METHODS
+from daft_jax.settings import about
+from daft_jax.task import Task
+
+__all__ = ('SCRATCH', 'Backbone', 'make_task')
+
+
+def make_task(
+  config: Mapping[str, Any],
+  own: Backbone | None = None,
+  *,
+  recorded: str | None = None,
+) -> Task:
+  """Looks the names of a config up and reads what they stand for.
+
+  Args:
+    config: as `settings.check` returns it.
+    own: a model of the caller's in place of config.backbone and weights.
+    recorded: the residency of the run that goes on, where one does.
+
+  Raises:
+    ConfigError: a name is unknown, or what it stands for does not fit, or is
+      not installed.
+  """
+  benchmark = images.find(config)
+  suite = benchmark.suite
+  with about('methods'):
+    for method in config['methods']:
+      names.check(method, METHODS, 'method')
+  with about('num_devices'):
+    mesh = sharding.make_mesh(config['num_devices'])
+  for name in ('batch_size', 'eval_batch_size'):
+    with about(name):
+      sharding.check_batch_size(config[name], mesh, name)
+  recipe, mix = _varied(config, suite)
+  if own is None:
+    backbone = config['backbone']
+    found, weights = load(config, suite)
+  else:
+    backbone, weights = type(own.model).__name__, 'own'
+    found = check_own(own, suite)
+  place = images.Place(found.preprocess, recipe, mesh, recorded)
+  read = images.read(config, benchmark, place)
+  return Task(
+    suite=suite.name,
+    backbone=backbone,
+    weights=weights,
+    num_classes=suite.num_classes,
+    model=found.model,
+    variables=found.variables,
+    preprocess=found.preprocess,
+    sets=read.sets,
+    ood=read.ood,
+    mesh=mesh,
+    batch_size=config['batch_size'],
+    eval_batch_size=config['eval_batch_size'],
+    recipe=recipe,
+    mix=mix,
+    classes=read.classes,
+    subsets=suite.subsets,
+    summaries=suite.summaries,
+    residency=read.residency,
+    workers=config['data']['workers'],
+    timeout=config['data']['timeout'],
+    notes=read.notes,
+    data_sha256=read.sha256,
+  )
+
+
+def _varied(config: Mapping[str, Any], suite: Suite) -> tuple[Recipe, Mixing]:
+  """How training images are varied."""
+  data = config['data']
+  with about('augment'):
+    recipe = Recipe(config['augment'] or suite.augment)
+  with about('data'):
+    colour = Colour(
+      data['jitter'], data['rand_augment'], data['rand_magnitude']
+    )
+    recipe = dataclasses.replace(recipe, colour=colour, decoder=data['decoder'])
+    return recipe, Mixing(data['mixup'], data['cutmix'])

@@ -1,0 +1,39 @@
+"""The command line of benchmarks; see the package."""
+
+import argparse
+from collections.abc import Sequence
+
+from daft_jax.benchmark import bn, data, load
+
+_BENCHMARKS = {
+  'bn': bn.bench_bn,
+  'load': load.bench_load,
+  'data': data.bench_data,
+}
+_OF = {'model': 'bn', 'file': 'load', 'images': 'data'}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(prog='python -m daft_jax.benchmark')
+  parser.add_argument('what', choices=_BENCHMARKS)
+  parser.add_argument('--rounds', type=int, default=15, help='at least 5')
+  parser.add_argument('--model', help='bn: one model, not the usual ones')
+  parser.add_argument('--file', help='load: a weights file')
+  parser.add_argument(
+    '--images', type=int, help=f'data: different JPEGs ({data.IMAGES})'
+  )
+  args = parser.parse_args(argv)
+  if args.rounds < 5:
+    parser.error('--rounds: fewer than 5 say little; pass 5 or more')
+  for option, what in _OF.items():
+    if getattr(args, option) is not None and args.what != what:
+      parser.error(f'--{option} is of {what}, not of {args.what}')
+  if args.what == 'load' and not args.file:
+    parser.error('load needs --file=FILE, a weights file of any size')
+  if args.images is not None and args.images < 1:
+    parser.error('--images: at least 1')
+  _BENCHMARKS[args.what](args)
+
+
+if __name__ == '__main__':
+  main()

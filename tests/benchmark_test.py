@@ -1,0 +1,117 @@
+"""A small run of `data` prints every line; wrong arguments are refused."""
+
+import importlib.util
+import os
+import re
+
+import pytest
+
+from daft_jax import benchmark
+from daft_jax.benchmark import __main__ as main
+
+LINE = re.compile(
+  r'^  (\S.*?)\s+min (\d[\d.]*)( s)?  median (\d[\d.]*)( s)?  max (\d[\d.]*)'
+)
+CACHED = {
+  'uint8 batch, / CPU second',
+  'host to float, / CPU second',
+  'host to float on cpu, / s',
+  'held on cpu, / s',
+}
+WORKERS = {
+  '1 worker',
+  '2 workers',
+  '2 workers / 1',
+  'start of 1 worker',
+  'start of 2 workers',
+}
+
+
+def decoding(installed):
+  """The lines of a machine that has these."""
+  rates = {'pillow'}
+  if {'simplejpeg', 'cv2'} <= installed:
+    rates.add('fast')
+  ratios = {'fast / pillow'} if 'fast' in rates else set()
+  if 'tensorflow' in installed:
+    rivals = {'tf, antialiased', 'tf, aliased'}
+    ratios |= {f'{name} / {rival}' for name in rates for rival in rivals}
+    rates |= rivals
+  return rates | ratios
+
+
+def values(text):
+  """Line -> least, middle and largest."""
+  found = map(LINE.match, text.splitlines())
+  return {m[1]: tuple(map(float, m.group(2, 4, 6))) for m in found if m}
+
+
+def test_data_prints_every_line(capsys):
+  pytest.importorskip('sklearn.datasets')
+  cores = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else None
+  main.main(['data', '--rounds=5', '--images=2'])
+  text = capsys.readouterr().out
+  installed = {
+    name
+    for name in ('simplejpeg', 'cv2', 'tensorflow')
+    if importlib.util.find_spec(name)
+  }
+  found = values(text)
+  assert found.keys() == decoding(installed) | CACHED | WORKERS
+  for least, middle, most in found.values():
+    assert 0 < least <= middle <= most
+  assert '2 JPEGs of 500 x 375 and 1' in text
+  missing = 'pip install tensorflow-cpu' in text
+  assert missing == ('tensorflow' not in installed)
+  if cores is not None:
+    assert os.sched_getaffinity(0) == cores  # those after it may use them all
+
+
+def test_what_is_not_installed_is_said(capsys, monkeypatch):
+  pytest.importorskip('sklearn.datasets')
+  from daft_jax.benchmark import data
+
+  monkeypatch.setattr(data, '_has', lambda *modules: False)
+  for part in ('_caching', '_working'):
+    monkeypatch.setattr(data, part, lambda *args: None)
+  main.main(['data', '--rounds=5', '--images=1'])
+  text = capsys.readouterr().out
+  assert values(text).keys() == {'pillow'}
+  assert "fast: pip install 'daft_jax[fast]'" in text
+  assert 'tf: pip install tensorflow-cpu' in text
+
+
+@pytest.mark.parametrize(
+  ('words', 'says'),
+  [
+    ([], 'required: what'),
+    (['dta'], "invalid choice: 'dta'"),
+    (['data', '--rounds=4'], '--rounds: fewer than 5 say little'),
+    (['data', '--images=0'], '--images: at least 1'),
+    (['data', '--images=few'], 'invalid int value'),
+    (['data', '--model=resnet18'], '--model is of bn, not of data'),
+    (['bn', '--images=3'], '--images is of data, not of bn'),
+    (['load'], 'load needs --file=FILE'),
+  ],
+)
+def test_wrong_arguments(words, says, capsys):
+  with pytest.raises(SystemExit):
+    main.main(words)
+  assert says in capsys.readouterr().err
+
+
+def test_sides_are_interleaved_and_the_first_round_is_left_out():
+  now, done = [0.0], []
+
+  def side(name, seconds):
+    def run():
+      done.append(name)
+      now[0] += seconds if len(done) > 2 else 100.0
+
+    return run
+
+  times = benchmark.compare(
+    2, side('a', 1.0), side('b', 3.0), clock=lambda: now[0]
+  )
+  assert times == [[1.0, 1.0], [3.0, 3.0]]
+  assert ''.join(done) == 'ababab'
