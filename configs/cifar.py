@@ -20,17 +20,9 @@ WEIGHTS is moco_v2_800ep_pretrain.pth.tar. Others of the paper:
   --config.backbone=clip_resnet50 --config.weights=clip_resnet50.openai
   --config.weights=resnet50.swav_800ep
 
-SGD with momentum 0.9, no weight decay, a cosine to 0, three seeds. The authors'
-search has two stages: the rate of the backbone with a head rate of 1, then the
-head rate at that one, which is
-
-  --config.methods=daft --config.lrs=LR --config.head_lrs=10+3+0.3+0.1
-
-Their grids for it: MoCo v2 and CLIP 1e-4 to 3e-6, SwAV 0.1 to 0.003.
-For fine-tuning 0.3 to 1e-4, for LP-FT 1e-4 to 3e-7 (SwAV: 0.01 to 3e-6), three
-values a decade. Their epochs and rates are chosen by the ID test set:
---config.selection=paper. Here a tenth of each class of train is split off to
-choose by. Their BatchNorm statistics are --config.bn_estimator=batch_mean.
+What all suites of the paper share, and how its search goes, says `paper` in
+configs/common.py. Grids of the authors for daft with a head rate of 1, in steps
+of 1 and 3: MoCo v2 and CLIP 1e-4 to 3e-6, SwAV 0.1 to 0.003.
 
 No accuracy of the DAFT paper is stated here, as none could be verified.
 
@@ -43,15 +35,5 @@ from configs import common
 
 
 def get_config(arg=''):
-  config = common.get_config()
-  config.suite = 'cifar'
-  config.backbone = 'resnet50'
-  config.weights = 'resnet50.mocov2_800ep'
-  config.methods = ('lp', 'ft', 'lp_ft', 'daft')
-  config.seeds = (0, 1, 2)
-  config.epochs = 20
-  config.batch_size = 64
-  # The first, coarse stage of the search.
-  config.lrs = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-  config.head_lrs = (1.0,)
+  config = common.paper('cifar', 'resnet50', 'resnet50.mocov2_800ep', epochs=20)
   return common.update(config, arg)

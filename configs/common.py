@@ -62,6 +62,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.eval_batch_size = 256
   # Training augmentation, one of daft_jax/data/augment.py; None: the suite's.
   config.augment = config_dict.placeholder(str)
+  # Where a loss or a gradient is not finite: 'stop' ends the trial before that
+  # step, as diverged; 'skip' leaves the batch out and counts it.
+  config.nonfinite = 'stop'
   # New BatchNorm statistics: 'pooled' (exact) or 'batch_mean' (the authors').
   config.bn_estimator = 'pooled'
 
@@ -130,6 +133,9 @@ def get_config() -> ml_collections.ConfigDict:
   # Checkpoints of finished trials: 'chosen' (those ID validation chose) or
   # 'all'.
   config.keep = 'chosen'
+  # Settings of the run in the workdir that are meant to change: what is there
+  # is set aside, not deleted.
+  config.change = ()
 
   # Nothing is trained: the chosen trials of a finished run are evaluated on
   # further OOD sets, into WORKDIR/eval.jsonl.
@@ -137,6 +143,36 @@ def get_config() -> ml_collections.ConfigDict:
   # Which: names of the suite's sets or sources such as 'mnist_inverted:test';
   # (): all further sets of the suite.
   config.eval_ood = ()
+  return config
+
+
+def paper(
+  suite: str, backbone: str, weights: str, *, epochs: int
+) -> ml_collections.ConfigDict:
+  """What the suites of the paper share.
+
+  Batches of 64, SGD with momentum 0.9, no weight decay, a cosine to 0, three
+  seeds. The authors search in two stages: the rate of the backbone with a head
+  rate of 1, which is the grid here, coarser; then the head rate at that one:
+
+    --config.methods=daft --config.lrs=LR --config.head_lrs=10+3+0.3+0.1
+
+  Their grids for ft are 0.3 to 1e-4 (some shorter), for lp_ft 1e-4 to 3e-7
+  (SwAV: 0.01 to 3e-6), in steps of 1 and 3. Their epochs and rates are chosen
+  by the ID test set, --config.selection=paper; here by a tenth of each class of
+  train. Their BatchNorm statistics are --config.bn_estimator=batch_mean.
+  """
+  config = get_config()
+  config.update(
+    suite=suite,
+    backbone=backbone,
+    weights=weights,
+    epochs=epochs,
+    methods=('lp', 'ft', 'lp_ft', 'daft'),
+    seeds=(0, 1, 2),
+    lrs=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5),
+    head_lrs=(1.0,),
+  )
   return config
 
 

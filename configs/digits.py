@@ -6,7 +6,7 @@ A small ResNet that knows printed characters is fine-tuned on 600 handwritten
 digits of UCI (ID) and tested on 5,000 of MNIST (OOD).
 
 Expected, mean of two seeds: ID test and OOD accuracy of lp 97.9 and 83.2, ft
-99.1 and 82.1, lp_ft 98.4 and 84.8, daft 99.2 and 87.9; two to three minutes on
+99.1 and 82.1, lp_ft 98.4 and 84.8, daft 99.3 and 87.1; two to three minutes on
 two cores. One pair of rates for all methods, so that it is quick; ID validation
 is within 0.3 points of the best in a search for each (README.md):
 

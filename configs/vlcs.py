@@ -18,14 +18,7 @@ from configs import common
 
 
 def get_config(arg=''):
-  config = common.get_config()
-  config.suite = 'vlcs'
-  config.backbone = 'resnet50'
-  config.weights = 'resnet50.tv_in1k_v1'
-  config.methods = ('lp', 'ft', 'lp_ft', 'daft')
-  config.seeds = (0, 1, 2)
-  config.epochs = 20
-  config.batch_size = 64
+  config = common.paper('vlcs', 'resnet50', 'resnet50.tv_in1k_v1', epochs=20)
   config.lrs = (1e-2, 1e-3, 1e-4)
   config.head_lrs = (1.0, 0.1)
   return common.update(config, arg)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import metrics, sharding
+from daft_jax import metrics, sharding, signals
 
 PyTree = Any
 
@@ -70,6 +70,7 @@ def evaluate(
     labels.append(batch['label'][batch['mask']])
 
   for batch in batches:
+    signals.check()
     started = step(variables, sharding.shard_batch(batch, mesh), among)
     waiting.append((started, batch))
     if len(waiting) > 1:

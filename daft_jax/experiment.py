@@ -15,25 +15,22 @@ and `results`.
 import contextlib
 import pathlib
 import statistics
-from collections.abc import Mapping
 from typing import Any
 
 from daft_jax import (
   assemble,
   checkpoint,
   further,
+  grid,
+  locks,
   models,
   provenance,
   report,
   results,
   sharding,
-  trial,
-  writer,
 )
 from daft_jax.data.preprocess import Preprocess
-from daft_jax.methods import uses_head_lr, uses_lr
 from daft_jax.settings import check
-from daft_jax.task import Task
 
 PyTree = Any
 
@@ -45,7 +42,7 @@ def run(
   model: Any = None,
   variables: PyTree = None,
   preprocess: Preprocess | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Any] | None]:
   """Runs what is not finished of an experiment; writes the report.
 
   Args:
@@ -58,10 +55,10 @@ def run(
     preprocess: what it expects; default: the suite's size, mean and std 0.5.
 
   Returns:
-    For each method, at the learning rates that ID validation chose, the means
-    over seeds: 'lr', 'head_lr', 'id_val', 'id_test', 'ood' (name -> accuracy),
+    For each method, at the rates that ID validation chose, the means over
+    seeds: 'lr', 'head_lr', 'id_val', 'id_test', 'ood' (name -> accuracy),
     'summaries' (of several OOD sets, likewise), 'ood_mean', 'feature_l2',
-    'feature_cosine', 'seconds'.
+    'feature_cosine', 'seconds'. None where every trial diverged.
 
   Raises:
     ConfigError: a field of the config, named, or a workdir that holds an
@@ -78,31 +75,26 @@ def run(
     # File names may hold what a terminal cannot show.
     print(note.encode(errors='backslashreplace').decode(), flush=True)
   shared = provenance.shared_settings(config, task)
-  provenance.open_workdir(workdir, config, task, shared)
+  print(provenance.open_workdir(workdir, config, task, shared), flush=True)
   with contextlib.closing(task.feed):
     if config['eval_only']:
-      lines = results.read(workdir)
-      further.evaluate_further(workdir, task, lines)
+      further.evaluate_further(workdir, task, results.read(workdir))
     else:
-      lines = _run_grid(config, workdir, task, shared)
-  report.write_report(workdir)
+      grid.run(config, workdir, task, shared)
+  # Of several processes the last one sees all results.
+  with locks.held(workdir / locks.NAME, wait=True):
+    lines = results.derive(workdir)
+    if config['keep'] == 'chosen':
+      grid.prune(workdir, lines)
+    report.write_report(workdir)
+  print(report.console_table(lines))
+  print(f'report: {workdir / "report.md"}')
+  chosen = results.choose(lines)
+  methods = dict.fromkeys(line['method'] for line in lines)
   return {
-    method: _means(choice) for method, choice in results.choose(lines).items()
+    method: _means(chosen[method]) if method in chosen else None
+    for method in methods
   }
-
-
-def grid(config: Mapping[str, Any]) -> list[trial.Point]:
-  """All points, seed by seed, so that every method is seen early.
-
-  A rate that a method does not have is None and makes no further points.
-  """
-  return [
-    trial.Point(method, seed, lr, head_lr)
-    for seed in config['seeds']
-    for method in config['methods']
-    for lr in (config['lrs'] if uses_lr(method) else (None,))
-    for head_lr in (config['head_lrs'] if uses_head_lr(method) else (None,))
-  ]
 
 
 def load_run(
@@ -122,7 +114,8 @@ def load_run(
 
   Raises:
     results.ResultsError: not a workdir, or damaged files.
-    ValueError: no finished trial of the method, or its checkpoint was removed.
+    ValueError: no finished trial of the method, or its checkpoint was removed
+      or is damaged (`checkpoint.DamagedCheckpoint`).
   """
   workdir = pathlib.Path(workdir).resolve()
   about = results.read_experiment(workdir)
@@ -130,7 +123,9 @@ def load_run(
   folder = workdir / 'trials' / line['trial']
   try:
     variables = checkpoint.load_variables(
-      folder / 'checkpoints' / 'final', sharding.make_mesh(1)
+      folder / 'checkpoints' / 'final',
+      sharding.make_mesh(1),
+      fix=f'delete {folder} and run the same command again',
     )
   except FileNotFoundError:
     raise ValueError(
@@ -164,71 +159,6 @@ def choose_line(
       f'there is: {", ".join(chosen)}'
     )
   return max(chosen[method].lines, key=lambda line: line['id_val'])
-
-
-def _run_grid(
-  config: Mapping[str, Any],
-  workdir: pathlib.Path,
-  task: Task,
-  shared: dict[str, Any],
-) -> list[results.Line]:
-  """Runs the trials that are not finished; returns all lines."""
-  options = trial.Options(
-    config['epochs'], config['bn_estimator'], config['optimizer']
-  )
-  points = {trial.trial_name(shared, point): point for point in grid(config)}
-  folders = {name: workdir / 'trials' / name for name in points}
-  todo = [n for n in points if not (folders[n] / 'result.json').is_file()]
-  work = [
-    trial.cost(task, points[name].method, options.epochs) for name in todo
-  ]
-  versions = provenance.versions()
-  with writer.Writer(sum(work)) as out:
-    out.line(
-      f'{task.suite}, {task.backbone} ({task.weights}): {len(points)} trials, '
-      f'{len(points) - len(todo)} finished before; {workdir}'
-    )
-    for name in todo:
-      point = points[name]
-      line = trial.run_trial(task, point, options, folders[name], out)
-      line |= {
-        'suite': task.suite,
-        'backbone': task.backbone,
-        'weights': task.weights,
-        'config': shared,
-        'versions': versions,
-      }
-      results.write_line(workdir, line)
-      out.line(_finished(point, line))
-      if config['keep'] == 'chosen':
-        trial.prune(folders[name], chosen=True)
-  lines = results.derive(workdir)
-  if config['keep'] == 'chosen':
-    _prune(workdir, lines)
-  print(report.console_table(lines))
-  print(f'report: {workdir / "report.md"}')
-  return lines
-
-
-def _prune(workdir: pathlib.Path, lines: list[results.Line]) -> None:
-  """Removes the checkpoints of rates that were not chosen."""
-  chosen = {
-    line['trial']
-    for choice in results.choose(lines).values()
-    for line in choice.lines
-  }
-  for line in lines:
-    folder = workdir / 'trials' / line['trial']
-    trial.prune(folder, chosen=line['trial'] in chosen)
-
-
-def _finished(point: trial.Point, line: Mapping[str, Any]) -> str:
-  ood = ', '.join(f'{k} {100 * v:.1f}' for k, v in line['ood'].items())
-  return (
-    f'{point} | ID val {100 * line["id_val"]:.1f}, '
-    f'test {100 * line["id_test"]:.1f}; OOD {ood}; '
-    f'feature L2 {line["feature_l2"]:.2f}; {line["seconds"]:.1f} s'
-  )
 
 
 def _means(choice: results.Choice) -> dict[str, Any]:

@@ -25,7 +25,9 @@ def evaluate_further(
   }
   variables = {
     name: checkpoint.load_variables(
-      workdir / 'trials' / name / 'checkpoints' / 'final', task.mesh
+      workdir / 'trials' / name / 'checkpoints' / 'final',
+      task.mesh,
+      fix=f'delete {workdir / "trials" / name} and run the same command again',
     )
     for name in chosen
   }

@@ -11,17 +11,28 @@
 The same command continues a run that was stopped.
 """
 
+import errno
 import importlib.util
 import logging
+import os
 import pathlib
+import shlex
+import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daft_jax import experiment, results, settings, writer
+from ml_collections import ConfigDict
+
+from daft_jax import experiment, names, results, settings, signals, writer
+from daft_jax.checkpoint import CheckpointError
+from daft_jax.data import walk
 from daft_jax.data.records import DataError
 
+_FLAGS = ('--config', '--workdir')
+_DEEPEST = 8  # dicts in each other, of a config; there are two
+_LEAST_FREE = 4_000_000  # bytes: one run of the smallest network
 _USAGE = (
   'python -m daft_jax.main --config=configs/digits.py --workdir=/tmp/digits'
 )
@@ -30,7 +41,8 @@ _USAGE = (
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status: 0, or 2 after an error.
 
-  1 is what went wrong with the images while it ran.
+  1 is what went wrong with images, checkpoints, memory or the disk while it
+  ran; 130 and 143 are SIGINT and SIGTERM.
 
   What the user can put right is one line on stderr, without a traceback.
 
@@ -45,22 +57,57 @@ def main(argv: Sequence[str] | None = None) -> int:
   logging.getLogger('absl').setLevel(logging.ERROR)
   try:
     config, workdir = parse(argv)
-    with writer.messages():
-      experiment.run(config, workdir)
+    with writer.messages(), signals.handled():
+      found = experiment.run(config, workdir)
   except (settings.ConfigError, results.ResultsError) as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 2
-  except DataError as error:
+  except (DataError, CheckpointError) as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 1
-  except KeyboardInterrupt:
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      raise
+    fix = 'make room on the disk and run the same command again'
+    print(f'daft_jax: {error}: {fix}', file=sys.stderr)
+    return 1
+  except (RuntimeError, MemoryError) as error:
+    if not _is_out_of_memory(error):
+      raise
+    print(f'daft_jax: {_out_of_memory(config)}', file=sys.stderr)
+    return 1
+  except signals.Stopped as stopped:
+    again = shlex.join(['python', '-m', 'daft_jax.main', *argv])
+    print(f'daft_jax: {stopped}. To go on: {again}', file=sys.stderr)
+    return stopped.status
+  except KeyboardInterrupt:  # Before signals are handled.
+    return 130
+  lost = [method for method, means in found.items() if means is None]
+  if lost:
     print(
-      '\ndaft_jax: stopped. The same command continues after the last '
-      'finished epoch.',
+      f'daft_jax: every trial of {", ".join(lost)} diverged. Lower config.lrs '
+      'and config.head_lrs: the same command with other rates adds trials',
       file=sys.stderr,
     )
-    return 130
+    return 1
   return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+  """On the host, or as XLA says it of a device."""
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def _out_of_memory(config: Any) -> str:
+  half = max(1, config['batch_size'] // 2)
+  tests = max(1, config['eval_batch_size'] // 4)
+  return (
+    f'out of memory, with config.batch_size {config["batch_size"]} and '
+    f'config.eval_batch_size {config["eval_batch_size"]}. What was saved stays '
+    'as it is. Images take less with --config.data.residency=stream; '
+    f'--config.eval_batch_size={tests} and --config.batch_size={half} are '
+    'another experiment, for another --workdir'
+  )
 
 
 def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
@@ -70,25 +117,34 @@ def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
     ConfigError: an unknown or missing argument, a file that cannot be loaded,
       a field that does not exist.
   """
-  given, fields = {}, []
+  given: dict[str, str] = {}
   words = list(argv)
   while words:
     name, equals, text = words.pop(0).partition('=')
     if not equals and words and not words[0].startswith('--'):
       text = words.pop(0)
-    if name.startswith('--config.'):
-      fields.append((name.removeprefix('--config.'), text))
-    elif name in ('--config', '--workdir'):
-      given[name] = text
-    else:
-      raise settings.ConfigError(f'{name!r} is no argument. Type: {_USAGE}')
-  for name in ('--config', '--workdir'):
+    if not name.startswith('--config.') and name not in _FLAGS:
+      hint = names.did_you_mean(name, _FLAGS)
+      raise settings.ConfigError(
+        f'{name!r} is no argument.{hint} Type: {_USAGE}'
+      )
+    if given.setdefault(name, text) != text:
+      raise settings.ConfigError(
+        f'{name} is given twice, as {given[name]!r} and {text!r}: give it once '
+        '(of fields that have several values, joined by +: '
+        '--config.seeds=0+1)'
+      )
+  for name in _FLAGS:
     if not given.get(name):
       raise settings.ConfigError(f'{name} is missing. Type: {_USAGE}')
   config = load_config(given['--config'])
-  for path, text in fields:
-    settings.assign(config, path, settings.parse(path, text))
-  return config, pathlib.Path(given['--workdir'])
+  for name, text in given.items():
+    if name not in _FLAGS:
+      path = name.removeprefix('--config.')
+      settings.assign(config, path, settings.parse(path, text))
+  workdir = _expanded('--workdir', given['--workdir'])
+  _check_workdir(workdir)
+  return config, workdir
 
 
 def load_config(name: str) -> Any:
@@ -98,29 +154,109 @@ def load_config(name: str) -> Any:
     ConfigError: there is no such file, or its code fails (with the line).
   """
   file, _, arg = name.partition('.py:')
-  path = pathlib.Path(file if not arg else f'{file}.py')
+  path = _expanded('--config', file if not arg else f'{file}.py')
   if not path.is_file():
-    raise settings.ConfigError(f'--config: there is no file {path}')
+    what = (
+      f'{path} is a folder' if path.is_dir() else f'there is no file {path}'
+    )
+    beside = [x.name for x in path.parent.glob('*.py')]
+    parent = str(path.parent).replace('{', '{{').replace('}', '}}')
+    hint = names.did_you_mean(path.name, beside, f'{parent}/{{}}')
+    raise settings.ConfigError(
+      f'--config: {what}: give a file such as configs/digits.py.{hint}'
+    )
   # `from configs import common` works whatever the current directory is.
   root = str(path.resolve().parent.parent)
   if root not in sys.path:
     sys.path.insert(0, root)
   spec = importlib.util.spec_from_file_location('_daft_jax_config', path)
   if spec is None or spec.loader is None:
-    raise settings.ConfigError(f'--config: {path} is not a Python file')
+    raise settings.ConfigError(
+      f'--config: {path} is not a Python file: give one such as '
+      'configs/digits.py'
+    )
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-    return module.get_config(arg) if arg else module.get_config()
-  except settings.ConfigError:
+    if not hasattr(module, 'get_config'):
+      raise settings.ConfigError(
+        f'--config: {path} has no function get_config(): see configs/digits.py'
+      )
+    config = module.get_config(arg) if arg else module.get_config()
+  except (settings.ConfigError, KeyboardInterrupt):
     raise
-  except Exception as error:
+  except (
+    BaseException
+  ) as error:  # Also SystemExit: it must not end the program.
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if f.filename.endswith(str(path))]
-    where = f'{path}:{lines[-1]}' if lines else f'{path}'
+    lines += [error.lineno] if isinstance(error, SyntaxError) else []
+    where = f'{path}:{lines[-1]}' if lines and lines[-1] else f'{path}'
     raise settings.ConfigError(
-      f'--config: {where}: {type(error).__name__}: {error}'
+      f'--config: {where}: {type(error).__name__}: {_said(error)}. Mend the '
+      'file'
     ) from error
+  if not isinstance(config, Mapping | ConfigDict):
+    raise settings.ConfigError(
+      f'--config: get_config() in {path} returns {type(config).__name__}, no '
+      'ConfigDict: does it end in `return config`?'
+    )
+  _check_depth(config, path)
+  return config
+
+
+def _said(error: BaseException) -> str:
+  try:
+    return walk.shown(error)
+  except Exception:  # A class of the config's own may say anything.
+    return 'it cannot be shown'
+
+
+def _check_depth(config: Any, path: pathlib.Path) -> None:
+  """Refuses a dict in dicts without end, which may be itself."""
+  level = [config]
+  for _ in range(_DEEPEST):
+    values = (value for group in level for value in group.values())
+    found = (x for x in values if isinstance(x, Mapping | ConfigDict))
+    level = [*{id(x): x for x in found}.values()]  # each once
+  if level:
+    raise settings.ConfigError(
+      f'--config: get_config() in {path} returns dicts that are more than '
+      f'{_DEEPEST} deep: configs/common.py has all fields'
+    )
+
+
+def _expanded(name: str, text: str) -> pathlib.Path:
+  """The path; a shell leaves the ~ of --workdir=~/x as it is."""
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError as error:  # ~ of nobody
+    raise settings.ConfigError(
+      f'{name} {text}: {error}: write the path out'
+    ) from None
+
+
+def _check_workdir(workdir: pathlib.Path) -> None:
+  """Refuses, before anything is read, what could not be written."""
+  place = workdir
+  while not place.exists() and place != place.parent:
+    place = place.parent
+  if not place.is_dir():
+    raise settings.ConfigError(
+      f'--workdir {workdir} cannot be made: {place} is a file. Give a folder'
+    )
+  if not os.access(place, os.W_OK | os.X_OK):
+    raise settings.ConfigError(
+      f'--workdir {workdir} cannot be written: {place} is read-only. Give '
+      'another folder, or change its permissions'
+    )
+  free = shutil.disk_usage(place).free
+  if free < _LEAST_FREE:
+    raise settings.ConfigError(
+      f'--workdir {workdir}: {free / 1e6:.1f} MB are free on its disk, and a '
+      f'run writes its checkpoints there, {_LEAST_FREE / 1e6:.0f} MB or more. '
+      'Make room, or give a folder on another disk'
+    )
 
 
 if __name__ == '__main__':

@@ -9,6 +9,8 @@ Standard library only.
 import difflib
 from collections.abc import Iterable
 
+_MOST = 40  # known names in an error
+
 
 def check(name: str, known: Iterable[str], kind: str) -> str:
   """Returns the name if it is known.
@@ -25,7 +27,7 @@ def check(name: str, known: Iterable[str], kind: str) -> str:
     return name
   raise ValueError(
     f'no {kind} named {name!r}.{did_you_mean(name, known)} '
-    f'Known: {", ".join(known)}'
+    f'Known: {listed(known, _MOST)}'
   )
 
 
@@ -36,8 +38,33 @@ def did_you_mean(name: str, known: Iterable[str], form: str = '{!r}') -> str:
     >>> did_you_mean('epocs', ('epochs', 'seeds'), 'config.{}')
     ' Did you mean config.epochs?'
   """
-  near = difflib.get_close_matches(str(name), list(known), n=1)
-  return f' Did you mean {form.format(near[0])}?' if near else ''
+  # As if written alike: of DAFT and daft, difflib has nothing in common.
+  plain = {_plain(word): word for word in reversed(list(known))}
+  near = difflib.get_close_matches(_plain(str(name)), plain, n=1)
+  return f' Did you mean {form.format(plain[near[0]])}?' if near else ''
+
+
+def nearest_field(path: str, fields: Iterable[str], form: str = '{}') -> str:
+  """The same for 'group.name', also where the group is left out or alone.
+
+  Example:
+    >>> nearest_field('nmae', ('optimizer.name', 'suite'), 'config.{}')
+    ' Did you mean config.optimizer.name?'
+  """
+  fields = list(fields)
+  inside = [form.format(x) for x in fields if x.startswith(f'{path}.')]
+  if inside:
+    return f' It is a group: {", ".join(inside)}.'
+  last = {x.rpartition('.')[2]: form.format(x) for x in fields}
+  if _plain(path) in last:
+    return f' Did you mean {last[_plain(path)]}?'
+  whole = did_you_mean(path, fields, form)
+  word = difflib.get_close_matches(_plain(path.rpartition('.')[2]), last, n=1)
+  return whole or (f' Did you mean {last[word[0]]}?' if word else '')
+
+
+def _plain(name: str) -> str:
+  return name.lower().replace('-', '_')
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:

@@ -9,21 +9,23 @@ import hashlib
 import importlib.metadata
 import pathlib
 import platform
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from daft_jax import __version__, results, trees
+from daft_jax import __version__, locks, machine, results, trees
 from daft_jax.settings import ConfigError
 from daft_jax.task import Task
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 _DATA = 'data_sha256'
+_SAVED = 10  # variables: start, three epochs with momenta, one on its way
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
-_SHARED += ('bn_estimator', 'optimizer', 'selection')
+_SHARED += ('bn_estimator', 'optimizer', 'selection', 'nonfinite')
 
 
 def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
@@ -54,24 +56,16 @@ def open_workdir(
   config: Mapping[str, Any],
   task: Task,
   shared: dict[str, Any],
-) -> None:
+) -> str:
   """Makes the folder, or checks that it belongs to these settings.
+
+  Returns:
+    A line: what a repeat gives, see `machine.promise`.
 
   Raises:
     ConfigError: it holds an experiment with other settings, which are named.
   """
-  methods = list(config['methods'])
-  if (workdir / results.EXPERIMENT).is_file():
-    before = results.read_experiment(workdir)
-    settings, now = before.get('settings', {}), shared
-    if config['eval_only']:  # On other images than it was trained on.
-      settings, now = ({**x, _DATA: ''} for x in (settings, now))
-    _check_same(workdir, settings, now)
-    known = before['config']['methods']
-    methods = list(dict.fromkeys([*known, *methods]))
-    if config['eval_only']:
-      return
-  elif config['eval_only']:
+  if config['eval_only'] and not _exists(workdir):
     raise ConfigError(
       f'config.eval_only: {workdir} holds no run to evaluate; give the '
       '--workdir of a run'
@@ -79,12 +73,67 @@ def open_workdir(
   _check_place(workdir, config['data'])
   try:
     workdir.mkdir(parents=True, exist_ok=True)
+    _check_room(workdir, task)
+    with locks.held(workdir / locks.NAME, wait=True):
+      return _open(workdir, config, task, shared)
   except OSError as error:
     raise ConfigError(
-      f'--workdir {workdir} cannot be made ({error.strerror}); choose another'
+      f'--workdir {workdir} cannot be made or written ({error.strerror}); '
+      'choose another'
     ) from error
+
+
+def _open(
+  workdir: pathlib.Path,
+  config: Mapping[str, Any],
+  task: Task,
+  shared: dict[str, Any],
+) -> str:
+  """With the lock: checks or sets aside what is there, and writes anew."""
+  methods = list(config['methods'])
+  now, begun = machine.describe(task.mesh), None
+  if _exists(workdir):
+    before = results.read_experiment(workdir)
+    settings, wanted = before.get('settings', {}), shared
+    if config['eval_only']:  # On other images than it was trained on.
+      settings, wanted = ({**x, _DATA: ''} for x in (settings, wanted))
+    if _is_same(workdir, settings, wanted, config['change']):
+      methods = list(dict.fromkeys([*before['config']['methods'], *methods]))
+      begun = before.get('machine')
+    if config['eval_only']:
+      return machine.promise(now, begun)
+  about = _about(config, task, shared, methods) | {'machine': begun or now}
+  results.atomic_write(
+    workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
+  )
+  return machine.promise(now, begun)
+
+
+def _check_room(workdir: pathlib.Path, task: Task) -> None:
+  """A trial saves a start and epochs, with momenta: refused in time."""
+  leaves = trees.flatten(task.variables).values()
+  needed = _SAVED * sum(np.asarray(leaf).nbytes for leaf in leaves)
+  free = shutil.disk_usage(workdir).free
+  if free < needed:
+    raise ConfigError(
+      f'--workdir {workdir} has {free / 1e6:.0f} MB of free space, and a trial '
+      f'saves up to {needed / 1e6:.0f} MB: make room, or give another'
+    )
+
+
+def _exists(workdir: pathlib.Path) -> bool:
+  return (workdir / results.EXPERIMENT).is_file()
+
+
+def _about(
+  config: Mapping[str, Any],
+  task: Task,
+  shared: dict[str, Any],
+  methods: list[str],
+) -> dict[str, Any]:
+  """What experiment.json says."""
   path = config['weights_path']
-  about = {
+  return {
     'suite': task.suite,
     'backbone': task.backbone,
     'weights': task.weights,
@@ -103,9 +152,6 @@ def open_workdir(
     },
     'versions': versions(),
   }
-  results.atomic_write(
-    workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
-  )
 
 
 def recorded_residency(workdir: pathlib.Path) -> str | None:
@@ -167,21 +213,45 @@ def versions() -> dict[str, str]:
   }
 
 
-def _check_same(
-  workdir: pathlib.Path, before: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
+def _is_same(
+  workdir: pathlib.Path,
+  before: Mapping[str, Any],
+  now: Mapping[str, Any],
+  meant: tuple[str, ...],
+) -> bool:
+  """Whether settings are those of the workdir; if the change is meant, what is
+  there is set aside."""
   old, new = (trees.flatten(_plain(x)) for x in (before, now))
-  changed = [
-    f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+  changed = {
+    name: f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
     for name in dict.fromkeys([*old, *new])
     if old.get(name) != new.get(name)
-  ]
-  if changed:
-    raise ConfigError(
-      f'{workdir} holds an experiment with other settings ('
-      + '; '.join(changed)
-      + '). Give another --workdir, or put these back.'
-    )
+  }
+  if not changed:
+    return True
+  if set(changed) <= set(meant):
+    _set_aside(workdir)
+    return False
+  raise ConfigError(
+    f'{workdir} holds an experiment with other settings ('
+    + '; '.join(changed.values())
+    + '). Give another --workdir, or put these back; or say that it is meant, '
+    f'--config.change={"+".join(changed)}: then what is there is set aside.'
+  )
+
+
+def _set_aside(workdir: pathlib.Path) -> None:
+  """Moves what a workdir holds into a folder in it; nothing is deleted."""
+  number = 1
+  while (workdir / f'before-{number}').exists():
+    number += 1
+  aside = workdir / f'before-{number}'
+  aside.mkdir()
+  # The record last: a kill in between leaves an experiment, not a riddle.
+  inside = [x for x in workdir.iterdir() if x.name != locks.NAME]
+  for path in sorted(inside, key=lambda x: x.name == results.EXPERIMENT):
+    if not path.name.startswith('before-'):
+      path.rename(aside / path.name)
 
 
 def _plain(value: Any) -> Any:

@@ -173,7 +173,7 @@ def read_experiment(workdir: PathLike) -> dict[str, Any]:
       f'{workdir} is not a workdir: it has no {EXPERIMENT}; '
       'give the --workdir of a run'
     )
-  fix = 'run the same command again, it writes the file anew'
+  fix = 'delete it and run the same command again, which writes it anew'
   return _parse(_read_text(path, fix), f'{path}', fix)
 
 

@@ -67,6 +67,7 @@ def _is_pair(value: str) -> bool:
 _SHARE = 'a number above 0 and below 0.5'
 _COUNT = Rule(int, 'a whole number from 0 on', _least(0))
 _NAME = Rule(str, 'a name', bool)
+_PART = Rule(float, 'a number from 0 to below 1', lambda value: 0 <= value < 1)
 _RATES = 'positive numbers, none twice, such as (0.01, 0.003)'
 
 RULES: dict[str, Rule] = {
@@ -75,12 +76,18 @@ RULES: dict[str, Rule] = {
   'weights': Rule(str, 'a name or None', bool, empty=True),
   'weights_path': Rule(str, 'a path or None', bool, empty=True),
   'image_size': Rule(
-    int, 'a whole number from 1 on, or None', _least(1), empty=True
+    int,
+    'a whole number from 1 to 4096, or None',
+    lambda value: 1 <= value <= 4096,
+    empty=True,
   ),
   'dtype': _words('float32', 'bfloat16'),
   'methods': Rule(str, "names, none twice, such as ('ft', 'daft')", many=True),
   'seeds': Rule(
-    int, 'whole numbers from 0 on, none twice', _least(0), many=True
+    int,
+    'whole numbers from 0 on, none twice, below 2**32',
+    lambda value: 0 <= value < 2**32,
+    many=True,
   ),
   'lrs': Rule(float, _RATES, _above(0), many=True),
   'head_lrs': Rule(float, _RATES, _above(0), many=True),
@@ -90,14 +97,14 @@ RULES: dict[str, Rule] = {
   'augment': Rule(str, 'a name or None', bool, empty=True),
   'bn_estimator': _words('pooled', 'batch_mean'),
   'optimizer.name': _words('sgd', 'adamw'),
-  'optimizer.momentum': Rule(
-    float, 'a number from 0 to below 1', lambda value: 0 <= value < 1
-  ),
+  'optimizer.momentum': _PART,
   'optimizer.nesterov': Rule(bool, 'True or False'),
   'optimizer.weight_decay': Rule(float, 'a number from 0 on', _least(0)),
   'optimizer.warmup_epochs': Rule(float, 'a number from 0 on', _least(0)),
   'optimizer.clip_norm': Rule(float, 'a number, 0 for off', _least(0)),
   'num_devices': Rule(int, 'a whole number, 0 for all devices', _least(0)),
+  'change': Rule(str, 'names of settings', bool, many=True, empty=True),
+  'nonfinite': _words('stop', 'skip'),
   'keep': _words('chosen', 'all'),
   'selection': _words('val', 'paper'),
   'eval_only': Rule(bool, 'True or False'),
@@ -113,7 +120,7 @@ RULES: dict[str, Rule] = {
   'data.bad_files': _words('error', 'skip', 'report'),
   'data.val_share': Rule(float, f'{_SHARE}, or None', _is_share, empty=True),
   'data.test_share': Rule(float, _SHARE, _is_share),
-  'data.split_seed': Rule(int, 'a whole number from 0 on', _least(0)),
+  'data.split_seed': _COUNT,
   'data.dir': Rule(str, 'a path or None', bool, empty=True),
   'data.domain': Rule(str, 'a name or None', bool, empty=True),
   'data.residency': _words('auto', 'stream', 'host', 'device'),
@@ -122,9 +129,7 @@ RULES: dict[str, Rule] = {
   ),
   'data.timeout': Rule(float, 'a number of seconds above 0', _above(0)),
   'data.decoder': _words('pillow', 'fast'),
-  'data.jitter': Rule(
-    float, 'a number from 0 to below 1', lambda value: 0 <= value < 1
-  ),
+  'data.jitter': _PART,
   'data.rand_augment': _COUNT,
   'data.rand_magnitude': _COUNT,
   'data.mixup': Rule(float, 'a number from 0 on', _least(0)),
@@ -151,6 +156,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
   """
   if hasattr(config, 'to_dict'):
     config = config.to_dict()
+  if not isinstance(config, Mapping):
+    what = type(config).__name__
+    raise ConfigError(f'the config is {what}: give a ConfigDict or a dict')
   flat = _flatten(config)
   for path in flat:
     if path not in RULES:
@@ -167,11 +175,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     for group in groups:
       into = into.setdefault(group, {})
     into[name] = _value(path, rule, flat[path])
-  if checked['optimizer']['warmup_epochs'] >= checked['epochs'] + 1:
+  if checked['optimizer']['warmup_epochs'] > checked['epochs']:
     raise ConfigError(
       f'config.optimizer.warmup_epochs is '
       f'{checked["optimizer"]["warmup_epochs"]:g}, longer than the '
-      f'{checked["epochs"]} epochs of config.epochs.'
+      f'{checked["epochs"]} epochs of config.epochs: change one of the two.'
     )
   return checked
 
@@ -242,17 +250,20 @@ def about(field: str) -> Iterator[None]:
   except ConfigError:
     raise
   except (ValueError, OSError, ModuleNotFoundError) as error:
-    raise ConfigError(f'config.{field}: {error}') from error
+    denied = isinstance(error, PermissionError)
+    fix = '. Change its permissions, or give another' if denied else ''
+    raise ConfigError(f'config.{field}: {error}{fix}') from error
 
 
 def nearest(path: str) -> str:
-  """' Did you mean config.x?', or nothing where no field is near.
+  """What may have been meant: ' Did you mean config.x?', or where fields are.
 
   Example:
-    >>> nearest('optimizer.momentun')
+    >>> nearest('momentun')
     ' Did you mean config.optimizer.momentum?'
   """
-  return names.did_you_mean(path, RULES, 'config.{}')
+  hint = names.nearest_field(path, RULES, 'config.{}')
+  return hint or ' configs/common.py has all fields and says what they mean.'
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

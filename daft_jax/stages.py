@@ -12,8 +12,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from daft_jax import bn, evaluate, models, optim, probe, sharding, train
-from daft_jax.checkpoint import Checkpoints
+from daft_jax import (
+  bn,
+  evaluate,
+  models,
+  optim,
+  probe,
+  sharding,
+  signals,
+  train,
+  trainable,
+)
+from daft_jax.checkpoint import Checkpoints, DamagedCheckpoint
 from daft_jax.methods import Stage
 from daft_jax.task import Task
 
@@ -44,6 +54,8 @@ class Job:
     on_step: called with the number of images of each step.
     on_epoch: called with the metrics of each epoch, before it is saved.
     epochs_before: metrics of the epochs that were done before a restart.
+    say: prints a line.
+    skip: whether batches are left out whose loss is not finite.
   """
 
   task: Task
@@ -58,6 +70,8 @@ class Job:
   on_step: Callable[[int], None]
   on_epoch: Callable[[dict[str, Any]], None]
   epochs_before: Callable[[int], list[dict[str, Any]]]
+  say: Callable[[str], None]
+  skip: bool = False
 
 
 def prepare(
@@ -78,7 +92,7 @@ def prepare(
     moments = bn.bn_moments(
       task.model,
       evaluate.on_mesh(variables, task.mesh),
-      (sharding.shard_batch(batch, task.mesh) for batch in batches),
+      (_put(batch, task.mesh) for batch in batches),
       estimator=estimator,
     )
     change = bn.convert_bn if stage.bn == 'convert' else bn.replace_bn
@@ -87,6 +101,11 @@ def prepare(
     zeros = jax.tree.map(np.zeros_like, variables['params']['head'])
     variables = _with_head(variables, zeros)
   return variables
+
+
+def _put(batch: dict[str, Any], mesh: Any) -> dict[str, Any]:
+  signals.check()
+  return sharding.shard_batch(batch, mesh)
 
 
 def _with_head(variables: PyTree, head: PyTree) -> PyTree:
@@ -112,48 +131,120 @@ def solve_logreg(job: Job) -> Found:
 
 
 def solve_sgd(job: Job) -> Found:
-  """Trains epoch by epoch; the epoch of best ID validation is chosen."""
+  """Trains epoch by epoch; the epoch of best ID validation is chosen.
+
+  If its variables are damaged when they are wanted, no others are returned:
+  the epochs from the last good one before it are trained again, to the same
+  bits.
+
+  Raises:
+    CheckpointError: it is damaged once more, or cannot be saved.
+  """
+  best = _best(_train(job))
+  try:
+    variables = job.saved.variables(best['epoch'])
+  except DamagedCheckpoint:
+    job.saved.rewind(best['epoch'] - 1)
+    best = _best(_train(job))
+    variables = job.saved.variables(best['epoch'])
+  return Found(variables, {'id_val': best['id_val'], 'epoch': best['epoch']})
+
+
+def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
+  # max takes the first, so of equal epochs the earlier.
+  return max(history, key=lambda line: line['id_val'])
+
+
+def _train(job: Job) -> list[dict[str, Any]]:
+  """Trains what is not saved; returns the metrics of all epochs.
+
+  Raises:
+    signals.Stopped: a signal has come; the step it came at is saved.
+    train.NonFiniteError: likewise; the step before that one is saved.
+  """
   task, stage = job.task, job.stage
   optimizer = optim.Optimizer(
     job.epochs,
     task.steps_per_epoch,
     **job.optimizer,
   )
-  state = train.init_state(job.start, stage.trainable, optimizer, task.mesh)
-  restored = job.saved.restore(state)
-  state = state if restored is None else restored
-  history = job.epochs_before(int(state.step) // task.steps_per_epoch)
-  for epoch in train.fit(
+  state, sums = _begun(job, optimizer)
+  history = job.epochs_before(_epochs_done(state, sums, task.steps_per_epoch))
+  fit = train.fit(
     task.model,
     state,
-    lambda epoch: task.step_batches(job.seed, epoch),
+    lambda epoch, first: task.step_batches(job.seed, epoch, first),
     trainable=stage.trainable,
     norm=stage.norm,
     optimizer=optimizer,
     lr=job.lr or 0.0,
     head_lr=job.head_lr or job.lr,
     mesh=task.mesh,
+    sums=sums,
+    skip=job.skip,
     on_step=job.on_step,
-  ):
-    number, state, seen = epoch
-    val = task.evaluate(state.variables, 'id_val').metrics
-    history.append(
-      {
-        'epoch': number,
-        'loss': seen['loss'],
-        'accuracy': seen['accuracy'],
-        'id_val': val['accuracy'],
-        'id_val_loss': val['loss'],
-      }
-    )
-    # First the line, then the checkpoint: a checkpoint never lacks its line.
-    job.on_epoch(history[-1])
-    job.saved.save(number, state, id_val=val['accuracy'])
-  train.check_frozen(job.start, state.variables, stage.trainable, stage.norm)
-  # max takes the first, so of equal epochs the earlier.
-  best = max(history, key=lambda line: line['id_val'])
-  variables = job.saved.variables(best['epoch'])
-  return Found(variables, {'id_val': best['id_val'], 'epoch': best['epoch']})
+    pause=signals.requested,
+  )
+  try:
+    for at in fit:
+      if not at.whole:
+        _save_paused(job, at)
+        signals.check()
+      state = at.state
+      val = task.evaluate(state.variables, 'id_val').metrics
+      history.append(_line(at, val))
+      # First the line, then the checkpoint: a checkpoint never lacks its line.
+      job.on_epoch(history[-1])
+      job.saved.save(at.number, state, id_val=val['accuracy'])
+  except train.NonFiniteError as error:
+    _save_paused(job, error.at)
+    raise
+  trainable.check_frozen(
+    job.start, state.variables, stage.trainable, stage.norm
+  )
+  return history
+
+
+def _line(at: train.Epoch, val: dict[str, Any]) -> dict[str, Any]:
+  """What the log says of an epoch."""
+  seen, skipped = at.metrics, int(at.sums['skipped'])
+  return {
+    'epoch': at.number,
+    'loss': seen['loss'],
+    'accuracy': seen['accuracy'],
+    'id_val': val['accuracy'],
+    'id_val_loss': val['loss'],
+    **({'skipped': skipped} if skipped else {}),
+  }
+
+
+def _begun(
+  job: Job, optimizer: optim.Optimizer
+) -> tuple[train.TrainState, dict[str, np.ndarray] | None]:
+  """The state to go on from, and the sums of the epoch it is in."""
+  fresh = train.init_state(
+    job.start, job.stage.trainable, optimizer, job.task.mesh
+  )
+  state = job.saved.restore(fresh)
+  paused = job.saved.paused(fresh)
+  step = -1 if state is None else int(state.step)
+  # `restore` may have fallen back behind an epoch that was damaged.
+  if paused is not None and int(paused[0].step) > step:
+    state, about = paused
+    job.say(f'goes on at step {about["step"]}')
+    return state, {key: np.asarray(x) for key, x in about['sums'].items()}
+  return (fresh if state is None else state), None
+
+
+def _epochs_done(state: train.TrainState, sums: Any, steps: int) -> int:
+  """Of which there is a line; paused after its last step, there is none."""
+  step = int(state.step)
+  return (step - 1) // steps if sums else step // steps
+
+
+def _save_paused(job: Job, at: train.Epoch) -> None:
+  sums = {key: np.asarray(value).tolist() for key, value in at.sums.items()}
+  job.saved.save_paused(at.state, {'sums': sums})
 
 
 SOLVERS: dict[str, Callable[[Job], Found]] = {

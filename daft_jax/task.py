@@ -105,10 +105,12 @@ class Task:
     size = batch_size or self.batch_size
     return self.feed.train(seed=seed, epoch=epoch, batch_size=size)
 
-  def step_batches(self, seed: int, epoch: int) -> Iterator[dict[str, Any]]:
-    """The same as a training step takes them, see `Feed.train`."""
-    return self.feed.train(
-      seed=seed, epoch=epoch, batch_size=self.batch_size, step=True
+  def step_batches(
+    self, seed: int, epoch: int, first: int = 0
+  ) -> Iterator[dict[str, Any]]:
+    """The same as training steps take them, see `Feed.steps`."""
+    return self.feed.steps(
+      seed=seed, epoch=epoch, batch_size=self.batch_size, first=first
     )
 
   def evaluate(self, variables: PyTree, name: str) -> evaluate.Evaluation:

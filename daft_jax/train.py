@@ -8,6 +8,7 @@
 a run is compared with later (distortion, frozen parts) refers to them.
 """
 
+import collections
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ from daft_jax.data import mixing
 
 PyTree = Any
 Batch = dict[str, Any]
+
+_BEHIND = 4  # steps whose sums are still on the device
 
 
 class TrainState(NamedTuple):
@@ -48,11 +51,37 @@ class TrainState(NamedTuple):
 
 
 class Epoch(NamedTuple):
-  """One epoch of `fit`: its number from 1, the state, training metrics."""
+  """Where `fit` is: after an epoch, or inside one when it was told to pause.
+
+  Attributes:
+    number: of the epoch, from 1.
+    state: after it, or after its last step so far.
+    sums: `metrics.batch_sums` of the epoch so far, on the host.
+    whole: whether the epoch is done.
+  """
 
   number: int
   state: TrainState
-  metrics: dict[str, Any]
+  sums: dict[str, Any]
+  whole: bool = True
+
+  @property
+  def metrics(self) -> dict[str, Any]:
+    """`metrics.summarize` of the epoch so far."""
+    return metrics.summarize(self.sums)
+
+
+class NonFiniteError(ArithmeticError):
+  """A loss or a gradient that is not finite; training stopped before it.
+
+  Attributes:
+    at: where `fit` was: the state is the one before that step.
+    what: 'loss' or 'gradient'.
+  """
+
+  def __init__(self, at: Epoch, what: str):
+    super().__init__(f'the {what} is not finite at step {int(at.state.step)}')
+    self.at, self.what = at, what
 
 
 def init_state(
@@ -78,11 +107,16 @@ def train_step(
   state: TrainState,
   batch: Batch,
   rates: dict[str, Any],
+  before: jax.Array | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One update by the mean cross entropy of a batch.
 
   Gradients are taken of what trains and of nothing else, so that a probe's
   step costs little more than a forward pass.
+
+  Where the loss, a gradient or a new statistic is not finite, nothing is
+  updated: such numbers never reach the state. With `before`, neither is the
+  step counted, and the steps that follow do nothing either.
 
   Args:
     model: linen module that returns logits and features.
@@ -94,9 +128,13 @@ def train_step(
       padding, 'mask' bool [B]: they count nowhere, nor in BatchNorm. With what
       `mixing.draw` gives, images and labels are mixed by it.
     rates: 'lr' and 'head_lr', float32 [].
+    before: 'bad' of the step before, to stop for good; None: go on without the
+      batch.
 
   Returns:
-    The state after, and the batch's `metrics.batch_sums`.
+    The state after, and the batch's `metrics.batch_sums`, of zeros where
+    nothing was updated, with 'bad', int32 []: 0, or 1 for the loss, 2 for a
+    gradient or statistic, 3 for a step before.
   """
   trained, frozen = trees.split(state.params, trainable)
   mask = batch.get('mask')
@@ -126,7 +164,9 @@ def train_step(
     loss = sums['loss'] / jnp.maximum(sums['count'], 1)
     return loss, (batch_stats, sums)
 
-  grads, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(trained)
+  (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
+  batch_stats, sums = aux
+  bad = _bad(loss, (grads, batch_stats), before)
   tx = optim.make_tx(optimizer)
   updates, opt_state = tx.update(grads, state.opt_state, trained)
   trained = optim.step(optimizer, trained, updates, state.step, **rates)
@@ -134,7 +174,25 @@ def train_step(
   after = TrainState(
     state.step + 1, params, batch_stats, opt_state, state.extra
   )
-  return after, sums
+  good = bad == 0
+  after, sums = jax.tree.map(
+    lambda new, old: jnp.where(good, new, old),
+    (after, sums),
+    (state, jax.tree.map(jnp.zeros_like, sums)),
+  )
+  if before is None:
+    after = after._replace(step=state.step + 1)
+  return after, {**sums, 'bad': bad}
+
+
+def _bad(loss: jax.Array, tree: PyTree, before: jax.Array | None) -> jax.Array:
+  """Which of the reasons not to update there is; see `train_step`."""
+  finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+  bad = jnp.where(jnp.stack(finite).all(), 0, 2)
+  bad = jnp.where(jnp.isfinite(loss), bad, 1)
+  if before is not None:
+    bad = jnp.where(before > 0, 3, bad)
+  return bad.astype(jnp.int32)
 
 
 def _mixed_loss(logits: jax.Array, batch: Batch, rows: jax.Array) -> jax.Array:
@@ -163,7 +221,7 @@ def get_step(
 def fit(
   model: Any,
   state: TrainState,
-  batches: Callable[[int], Iterable[Batch]],
+  batches: Callable[[int, int], Iterable[Batch]],
   *,
   trainable: str,
   norm: str,
@@ -171,78 +229,70 @@ def fit(
   lr: float,
   head_lr: float,
   mesh: Any,
+  sums: dict[str, Any] | None = None,
+  skip: bool = False,
   on_step: Callable[[int], None] = lambda rows: None,
+  pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
   """Trains epoch by epoch; the caller evaluates and saves in between.
 
-  Continues where `state` is, at the beginning of an epoch.
+  Continues where `state` is, be it in the middle of an epoch.
 
   Args:
     model: linen module that returns logits and features.
     state: from `init_state`, or restored; donated.
-    batches: epoch (from 0) -> its batches of arrays, all of one shape.
+    batches: (epoch from 0, first step of it) -> its batches from there on, all
+      of one shape.
     trainable, norm, optimizer: see `train_step`.
     lr: of everything but the head.
     head_lr: of the head.
     mesh: from `sharding.make_mesh`; the batch size is a multiple of its size.
+    sums: of the steps of the epoch that were done before.
+    skip: leave batches out whose loss or gradient is not finite; their number
+      is `sums['skipped']`.
     on_step: called after every step that was started, with the batch's rows.
+    pause: asked after every step; True: yields what there is, and ends.
 
   Yields:
     An `Epoch` after each epoch. Its state is donated by the next one: take a
     copy of what is to outlive it.
+
+  Raises:
+    NonFiniteError: unless `skip`, with the state before that step.
   """
   step = get_step(model, trainable, norm, optimizer)
   rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
-  done = int(state.step) // optimizer.steps_per_epoch
+  done, first = divmod(int(state.step), optimizer.steps_per_epoch)
+  # Where the step leaves it, or the step would be compiled twice.
+  bad = None if skip else sharding.replicate(np.int32(0), mesh)
+  if sums and not first:  # It was paused after the last step of an epoch.
+    yield Epoch(done, state, sums)
+    sums = None
   for epoch in range(done, optimizer.epochs):
-    sums = []
-    for batch in batches(epoch):
-      state, new = step(state, sharding.shard_batch(batch, mesh), rates)
-      sums.append(new)
+    at = Epoch(epoch + 1, state, sums or {}, whole=False)
+    waiting: collections.deque[Any] = collections.deque()
+    for batch in batches(epoch, first):
+      state, new = step(state, sharding.shard_batch(batch, mesh), rates, bad)
+      bad = bad if skip else new['bad']
+      waiting.append(new)
       on_step(len(batch['label']))
-    total = functools.reduce(metrics.add, jax.device_get(sums), {})
-    yield Epoch(epoch + 1, state, metrics.summarize(total))
+      # Fetched some steps later, so that the device never waits for the host.
+      while len(waiting) > (0 if pause() else _BEHIND):
+        at = _counted(at._replace(state=state), waiting.popleft(), skip)
+      if pause():
+        yield at._replace(state=state)
+        return
+    while waiting:
+      at = _counted(at._replace(state=state), waiting.popleft(), skip)
+    yield at._replace(state=state, whole=True)
+    first, sums = 0, None
 
 
-def describe(start: PyTree, trainable: str, norm: str) -> str:
-  """One line: which parameters train and which statistics move.
-
-  Example:
-    >>> params = {'conv': np.zeros((3, 2)), 'head': np.zeros(4)}
-    >>> describe({'params': params, 'batch_stats': {}}, '^head', 'running')
-    'trains 4 of 10 parameters (head); no statistics move'
-  """
-  trained, frozen = (
-    trees.flatten(part) for part in trees.split(start['params'], trainable)
-  )
-  count, rest = (sum(x.size for x in p.values()) for p in (trained, frozen))
-  tops = list(dict.fromkeys(path.split('/')[0] for path in trained))
-  what = 'all' if not frozen else ', '.join(tops) or 'none'
-  layers = len(trees.flatten(start['batch_stats'])) // 2
-  moves = f'statistics of {layers} BatchNorms move' if layers else ''
-  if norm != 'batch' or not layers:
-    moves = 'no statistics move'
-  return f'trains {count:,} of {count + rest:,} parameters ({what}); {moves}'
-
-
-def check_frozen(start: PyTree, end: PyTree, trainable: str, norm: str) -> None:
-  """Asserts that what must not change is bit-identical.
-
-  Raises:
-    AssertionError: naming the leaves that changed.
-  """
-  pairs = [(trees.split(v['params'], trainable)[1]) for v in (start, end)]
-  before, after = (trees.flatten({'params': part}) for part in pairs)
-  if norm != 'batch':
-    before |= trees.flatten({'batch_stats': start['batch_stats']})
-    after |= trees.flatten({'batch_stats': end['batch_stats']})
-  changed = [
-    path
-    for path, leaf in before.items()
-    if np.asarray(leaf).tobytes() != np.asarray(after[path]).tobytes()
-  ]
-  if changed:
-    raise AssertionError(
-      f'changed though it must not train: {", ".join(changed[:8])}. This is a '
-      'fault of daft_jax: please report it with the config.'
-    )
+def _counted(at: Epoch, new: dict[str, jax.Array], skip: bool) -> Epoch:
+  """Adds the sums of a step, or raises what it found."""
+  new = jax.device_get(new)
+  bad = int(new.pop('bad'))
+  if bad and not skip:
+    raise NonFiniteError(at, 'loss' if bad == 1 else 'gradient')
+  new['skipped'] = np.int32(bad > 0)
+  return at._replace(sums=metrics.add(at.sums, new))

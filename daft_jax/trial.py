@@ -12,23 +12,33 @@ Its folder, `trials/<name>`, holds:
   checkpoints/     a folder a stage, and `final`, the chosen variables
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
 import pathlib
 import shutil
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from daft_jax import checkpoint, measure, results, stages, train, writer
+from daft_jax import (
+  checkpoint,
+  diverged,
+  logs,
+  measure,
+  results,
+  stages,
+  train,
+  trainable,
+  writer,
+)
 from daft_jax.methods import METHODS, Stage
 from daft_jax.task import Task
 
-METRICS, TIMINGS, ARRAYS = 'metrics.jsonl', 'timings.jsonl', 'arrays.npz'
+ARRAYS = 'arrays.npz'
 
 # Work of one training image, in evaluated images: forward and twice backward.
 _TRAIN_COST = 3
@@ -56,11 +66,13 @@ class Options:
     epochs: of every stage that trains by gradients.
     bn_estimator: 'pooled' or 'batch_mean'.
     optimizer: fields of `optim.Optimizer` but epochs and steps.
+    nonfinite: 'stop' or 'skip', where a loss or gradient is not finite.
   """
 
   epochs: int
   bn_estimator: str
   optimizer: Mapping[str, Any]
+  nonfinite: str = 'stop'
 
 
 def trial_name(settings: Mapping[str, Any], point: Point) -> str:
@@ -102,15 +114,50 @@ def run_trial(
   was killed continues after its last saved epoch, with the same bits.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  log = _Log(folder)
+  log = logs.TrialLog(folder)
   count = _Counter(out, cost(task, point.method, options.epochs))
+  line = {'trial': folder.name, **point._asdict()}
+  try:
+    variables, start, notes = _run_stages(task, point, options, log, count)
+  except train.NonFiniteError as error:
+    out.line(f'{point} | {diverged.advice(point, error)}')
+    return {**line, **diverged.line(task, error), 'seconds': log.seconds()}
+  measured = measure.measure(task, variables, start)
+  _save_arrays(folder / ARRAYS, measured.arrays)
+  checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
+  count.finish()
+  log.lap('evaluate')
+  epoch, c = notes.get('epoch'), notes.get('C')
+  return {
+    **line,
+    **{'C': c, 'epoch': epoch, 'id_val': notes['id_val']},
+    **measured.line,
+    'seconds': log.seconds(),
+  }
+
+
+def _run_stages(
+  task: Task,
+  point: Point,
+  options: Options,
+  log: logs.TrialLog,
+  count: '_Counter',
+) -> tuple[Any, Any, dict[str, Any]]:
+  """Runs the stages, or what is left of them.
+
+  Returns:
+    The chosen variables, what the last stage began with, and its notes.
+  """
+  folder, out = log.folder, count.out
   rows = METHODS[point.method]
   notes: dict[str, Any] = {}
   variables = start = task.variables
   for index in range(_first(folder, rows), len(rows)):
     stage = rows[index]
     where = _stage_folder(folder, index, stage)
-    with checkpoint.Checkpoints(where, task.mesh) as saved:
+    with checkpoint.Checkpoints(
+      where, task.mesh, on_damage=out.line, fix=_fix(folder)
+    ) as saved:
       found = saved.start()
       if found is None:
         seed, estimator = point.seed, options.bn_estimator
@@ -125,38 +172,32 @@ def run_trial(
       job = _job(task, stage, start, point, options, saved, log, count)
       before = task.feed.waited, task.feed.elapsed
       variables, new = stages.SOLVERS[stage.solver](job)
-      train.check_frozen(start, variables, stage.trainable, stage.norm)
+      trainable.check_frozen(start, variables, stage.trainable, stage.norm)
       notes = {**notes, **new}
     stall = _stall(task, before)
     if stall:
       out.line(f'{point} | {stage.name}: {stall}')
     log.lap(stage.name, stall=stall)
-  measured = measure.measure(task, variables, start)
-  _save_arrays(folder / ARRAYS, measured.arrays)
-  checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
-  count.finish()
-  log.lap('evaluate')
-  epoch, c = notes.get('epoch'), notes.get('C')
-  return {
-    'trial': folder.name,
-    **point._asdict(),
-    **{'C': c, 'epoch': epoch, 'id_val': notes['id_val']},
-    **measured.line,
-    'seconds': log.seconds(),
-  }
+  return variables, start, notes
 
 
 def prune(folder: pathlib.Path, *, chosen: bool) -> None:
   """Removes checkpoints that a finished trial does not need any more.
 
   Of a chosen trial, its final variables and the start of each stage stay; of
-  any other, nothing.
+  any other, nothing. What was set aside as damaged stays of both.
   """
-  if chosen:
-    for stage in (folder / 'checkpoints').glob('[0-9]*_*'):
-      checkpoint.prune(stage)
-  else:
-    shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
+  home = folder / 'checkpoints'
+  for stage in home.glob('[0-9]*_*'):
+    checkpoint.prune(stage, start=chosen)
+  if not chosen:
+    shutil.rmtree(home / 'final', ignore_errors=True)
+    with contextlib.suppress(OSError):  # What was set aside is there.
+      home.rmdir()
+
+
+def _fix(folder: pathlib.Path) -> str:
+  return f'delete {folder} and run the same command again'
 
 
 def _stage_folder(
@@ -166,9 +207,9 @@ def _stage_folder(
 
 
 def _first(folder: pathlib.Path, rows: tuple[Stage, ...]) -> int:
-  """The stage to begin with: the last one whose start was saved."""
+  """The stage to begin with: the last one of which anything was saved."""
   for index in reversed(range(1, len(rows))):
-    if checkpoint.has_start(_stage_folder(folder, index, rows[index])):
+    if checkpoint.begun(_stage_folder(folder, index, rows[index])):
       return index
   return 0
 
@@ -194,7 +235,7 @@ def _describe(stage: Stage, start: Any) -> str:
     'keep': '',
   }[stage.bn]
   head = '' if stage.head == 'keep' else f'{stage.head} head, '
-  return did + head + train.describe(start, stage.trainable, stage.norm)
+  return did + head + trainable.describe(start, stage.trainable, stage.norm)
 
 
 def _job(task, stage, start, point, options, saved, log, count) -> stages.Job:
@@ -220,6 +261,8 @@ def _job(task, stage, start, point, options, saved, log, count) -> stages.Job:
     on_step=lambda rows: count.add(_TRAIN_COST * rows),
     on_epoch=on_epoch,
     epochs_before=lambda epoch: log.rewind(stage.name, epoch),
+    say=lambda text: count.out.line(f'{point} | {stage.name}: {text}'),
+    skip=options.nonfinite == 'skip',
   )
 
 
@@ -236,47 +279,6 @@ class _Counter:
 
   def finish(self) -> None:
     self.add(self._left)
-
-
-class _Log:
-  """The two logs of a trial."""
-
-  def __init__(self, folder: pathlib.Path):
-    self._folder = folder
-    self._clock = time.perf_counter()
-
-  def metrics(self, line: dict[str, Any]) -> None:
-    writer.append(self._folder / METRICS, results.dumps(line))
-
-  def lap(self, what: str, **more: Any) -> None:
-    """Writes the seconds since the last lap, or since the trial was begun."""
-    now = time.perf_counter()
-    line = {'what': what, 'seconds': round(now - self._clock, 3), **more}
-    writer.append(self._folder / TIMINGS, results.dumps(line))
-    self._clock = now
-
-  def seconds(self) -> float:
-    """Seconds of all laps, over all starts of the trial."""
-    return round(sum(line['seconds'] for line in self._read(TIMINGS)), 3)
-
-  def rewind(self, stage: str, epoch: int) -> list[dict[str, Any]]:
-    """Drops the stage's lines after an epoch; returns those that stay."""
-    before = [line for line in self._read(METRICS) if line['stage'] != stage]
-    stay = [
-      line
-      for line in self._read(METRICS)
-      if line['stage'] == stage and line['epoch'] <= epoch
-    ]
-    text = ''.join(results.dumps(line) + '\n' for line in before + stay)
-    results.atomic_write(self._folder / METRICS, text)
-    return stay
-
-  def _read(self, name: str) -> list[dict[str, Any]]:
-    """The whole lines of a log; a kill may have cut the last one off."""
-    path = self._folder / name
-    text = path.read_text(encoding='utf-8') if path.is_file() else ''
-    whole = text[: text.rfind('\n') + 1]
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def _save_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

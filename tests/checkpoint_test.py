@@ -47,13 +47,13 @@ def steps(folder):
 @pytest.mark.parametrize(
   ('accuracies', 'kept'),
   [
-    ([0.1, 0.9, 0.3, 0.2], [0, 2, 4]),
-    ([0.9, 0.9, 0.9], [0, 1, 3]),  # of equals the earlier
-    ([0.1, 0.2], [0, 2]),
+    ([0.1, 0.9, 0.3, 0.4, 0.2], [0, 2, 4, 5]),
+    ([0.9, 0.9, 0.9, 0.9], [0, 1, 3, 4]),  # of equals the earlier
+    ([0.1, 0.2, 0.3], [0, 2, 3]),
     ([], [0]),
   ],
 )
-def test_start_latest_and_best_are_kept(tmp_path, accuracies, kept):
+def test_start_two_latest_and_best_are_kept(tmp_path, accuracies, kept):
   fill(tmp_path, accuracies)
   assert steps(tmp_path) == kept
 
@@ -62,7 +62,8 @@ def test_best_is_remembered_after_a_restart(tmp_path):
   fill(tmp_path, [0.1, 0.9, 0.3])
   with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
     saved.save(4, state_at(4), id_val=0.5)
-  assert steps(tmp_path) == [0, 2, 4]
+    saved.save(5, state_at(5), id_val=0.4)
+  assert steps(tmp_path) == [0, 2, 4, 5]
   with checkpoint.Checkpoints(tmp_path, mesh()) as saved:
     assert_same(saved.variables(2), state_at(2).variables)
 
@@ -119,10 +120,10 @@ def test_what_was_saved_on_eight_devices_is_restored_on_one(tmp_path):
 
 def test_prune_leaves_the_start(tmp_path):
   fill(tmp_path, [0.1, 0.2])
-  assert checkpoint.has_start(tmp_path)
+  assert checkpoint.begun(tmp_path)
   checkpoint.prune(tmp_path)
   assert steps(tmp_path) == [0]
-  assert not checkpoint.has_start(tmp_path / 'elsewhere')
+  assert not checkpoint.begun(tmp_path / 'elsewhere')
 
 
 def test_variables_alone(tmp_path):

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 import daft_jax
-from daft_jax import experiment, methods, results, settings
+from daft_jax import (
+  experiment,
+  grid,
+  methods,
+  results,
+  settings,
+  sharding,
+)
+from daft_jax.checkpoint import checked
 from daft_jax.data import sources
 from daft_jax.data.preprocess import Preprocess
 
@@ -285,7 +293,7 @@ def test_the_grid_goes_seed_by_seed_and_leaves_out_rates_without_effect():
     'lrs': (0.1, 0.2),
     'head_lrs': (1.0, 3.0),
   }
-  points = experiment.grid(config)
+  points = grid.points(config)
   assert [p.seed for p in points] == [0] * 9 + [1] * 9
   assert points[:5] == [
     ('lp', 0, None, None),
@@ -348,15 +356,35 @@ def test_batches_that_devices_cannot_share(tiny_config, tmp_path):
     experiment.run(config, tmp_path)
 
 
-def test_a_run_that_diverges_is_reported_as_such(tiny_config, tmp_path, capsys):
-  report = experiment.run(tiny_config(methods=('ft',), lrs=(1e8,)), tmp_path)
-  line = lines_by_method(tmp_path)['ft']
-  assert line['id_test'] < 0.5
-  assert math.isnan(line['metrics']['id_test']['loss']) or (
-    line['metrics']['id_test']['loss'] > 1
+def test_a_trial_that_diverges_is_told_and_never_chosen(
+  tiny_config, tmp_path, capsys
+):
+  config = tiny_config(methods=('ft',), lrs=(1e8, 0.01))
+  report = experiment.run(config, tmp_path)
+  assert report['ft']['lr'] == 0.01
+  lost, good = sorted(results.read(tmp_path), key=lambda x: -x['lr'])
+  assert math.isnan(lost['id_val']) and math.isnan(lost['ood']['mnist'])
+  assert lost['diverged']['what'] in ('loss', 'gradient')
+  assert 'diverged' not in good
+  out = capsys.readouterr().out
+  assert 'diverged: the' in out and 'Lower lr (1e+08)' in out
+  # The last good step is kept, and no number in it is bad.
+  folder = tmp_path / 'trials' / lost['trial'] / 'checkpoints' / '0_finetune'
+  about = json.loads((folder / 'paused' / 'manifest.json').read_text())['about']
+  assert about['step'] == lost['diverged']['step']
+  found = checked.read(
+    folder / 'paused',
+    {'model': None},
+    sharding.make_mesh(1),
+    of='0_finetune/paused',
   )
-  assert list(report) == ['ft']
-  assert 'ft' in capsys.readouterr().out
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
+
+
+def test_a_method_of_which_nothing_is_left(tiny_config, tmp_path):
+  report = experiment.run(tiny_config(methods=('ft',), lrs=(1e8,)), tmp_path)
+  assert report == {'ft': None}
+  assert 'every trial diverged' in (tmp_path / 'report.md').read_text()
 
 
 def test_one_and_eight_devices_find_the_same(everything, tiny_config, tmp_path):

@@ -35,17 +35,18 @@ def folders(tmp_path_factory):
 
 
 def run(folders, workdir, *more):
-  return main.main(
-    [
-      f'--config={ROOT / "configs" / "folder.py"}:methods=lp+daft,epochs=1',
-      f'--workdir={workdir}',
-      f'--config.data.root={folders / "digits"}',
-      f'--config.data.ood=mnist={folders / "mnist"}',
-      '--config.backbone=resnet14_cifar',
-      '--config.num_devices=1',
-      *more,
-    ]
-  )
+  given = [
+    f'--config={ROOT / "configs" / "folder.py"}:methods=lp+daft,epochs=1',
+    f'--workdir={workdir}',
+    f'--config.data.root={folders / "digits"}',
+    f'--config.data.ood=mnist={folders / "mnist"}',
+    '--config.backbone=resnet14_cifar',
+    '--config.num_devices=1',
+    *more,
+  ]
+  # A flag that is given twice is an error: here the last one counts.
+  last = {flag.partition('=')[0]: flag for flag in given}
+  return main.main(list(last.values()))
 
 
 @pytest.fixture(scope='module')

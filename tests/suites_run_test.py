@@ -42,15 +42,16 @@ def data_dir(tmp_path_factory):
 
 
 def run(suite, folder, workdir, *more):
-  return main.main(
-    [
-      f'--config={ROOT / "configs" / f"{suite}.py"}',
-      f'--workdir={workdir}',
-      f'--config.data.dir={folder}',
-      *SMALL,
-      *more,
-    ]
-  )
+  given = [
+    f'--config={ROOT / "configs" / f"{suite}.py"}',
+    f'--workdir={workdir}',
+    f'--config.data.dir={folder}',
+    *SMALL,
+    *more,
+  ]
+  # A flag that is given twice is an error: here the last one counts.
+  last = {flag.partition('=')[0]: flag for flag in given}
+  return main.main(list(last.values()))
 
 
 def line_of(workdir):

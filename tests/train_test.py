@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daft_jax import models, optim, sharding, train, trees
+from daft_jax import models, optim, sharding, train, trainable, trees
 from daft_jax.methods import METHODS
 
 SIZE, CLASSES = 16, 5
@@ -88,7 +88,7 @@ def test_what_does_not_train_is_bit_identical(name):
     )
     same = leaf.tobytes() == np.asarray(after[path]).tobytes()
     assert same is not moves, path
-  train.check_frozen(start(), state.variables, stage.trainable, stage.norm)
+  trainable.check_frozen(start(), state.variables, stage.trainable, stage.norm)
 
 
 def test_check_frozen_names_what_moved():
@@ -96,10 +96,10 @@ def test_check_frozen_names_what_moved():
   moved['params']['conv1']['kernel'][0, 0, 0, 0] += 1e-7
   moved['batch_stats']['bn1']['mean'][0] += 1e-7
   with pytest.raises(AssertionError, match='params/conv1/kernel'):
-    train.check_frozen(start(), moved, '^head/', 'batch')
+    trainable.check_frozen(start(), moved, '^head/', 'batch')
   with pytest.raises(AssertionError, match='batch_stats/bn1/mean'):
-    train.check_frozen(start(), moved, '', 'running')
-  train.check_frozen(start(), moved, '', 'batch')
+    trainable.check_frozen(start(), moved, '', 'running')
+  trainable.check_frozen(start(), moved, '', 'batch')
 
 
 def flops(fn, *args):
@@ -166,9 +166,9 @@ def test_the_state_before_is_donated_and_start_is_not():
 def batches_of(counts):
   """An epoch's batches for `fit`, counted."""
 
-  def epoch(number):
+  def epoch(number, first=0):
     counts.append(number)
-    return iter([batch(seed=10 * number + s) for s in range(3)])
+    return iter([batch(seed=10 * number + s) for s in range(first, 3)])
 
   return epoch
 
@@ -220,7 +220,7 @@ def test_training_learns():
     for epoch in train.fit(
       net(),
       train.init_state(start(), '', optimizer, mesh),
-      lambda number: [data],
+      lambda number, first: [data],
       trainable='',
       norm='batch',
       optimizer=optimizer,
@@ -233,11 +233,11 @@ def test_training_learns():
 
 
 def test_describe():
-  line = train.describe(start(), '', 'batch')
+  line = trainable.describe(start(), '', 'batch')
   count = sum(x.size for x in jax.tree.leaves(start()['params']))
   assert line.startswith(f'trains {count:,} of {count:,} parameters (all); ')
   assert line.endswith('statistics of 5 BatchNorms move')
-  line = train.describe(start(), '^head/', 'running')
+  line = trainable.describe(start(), '^head/', 'running')
   assert line == (
     f'trains 85 of {count:,} parameters (head); no statistics move'
   )

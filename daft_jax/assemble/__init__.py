@@ -10,10 +10,13 @@ images    the benchmark and its sets
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from daft_jax import names, sharding
+import jax
+
+from daft_jax import models, names, sharding
 from daft_jax.assemble import images
 from daft_jax.assemble.backbone import SCRATCH, Backbone, check_own, load
 from daft_jax.data.colour import Colour
@@ -21,7 +24,7 @@ from daft_jax.data.mixing import Mixing
 from daft_jax.data.recipe import Recipe
 from daft_jax.data.suites import Suite
 from daft_jax.methods import METHODS
-from daft_jax.settings import about
+from daft_jax.settings import ConfigError, about
 from daft_jax.task import Task
 
 __all__ = ('SCRATCH', 'Backbone', 'make_task')
@@ -49,6 +52,7 @@ def make_task(
   with about('methods'):
     for method in config['methods']:
       names.check(method, METHODS, 'method')
+  _check_devices()
   with about('num_devices'):
     mesh = sharding.make_mesh(config['num_devices'])
   for name in ('batch_size', 'eval_batch_size'):
@@ -63,13 +67,18 @@ def make_task(
     found = check_own(own, suite)
   place = images.Place(found.preprocess, recipe, mesh, recorded)
   read = images.read(config, benchmark, place)
+  variables = found.variables
+  if variables is None:  # Compiling the draws takes longer than all before.
+    variables = models.init_variables(
+      found.model, found.preprocess.image_size, 0
+    )
   return Task(
     suite=suite.name,
     backbone=backbone,
     weights=weights,
     num_classes=suite.num_classes,
     model=found.model,
-    variables=found.variables,
+    variables=variables,
     preprocess=found.preprocess,
     sets=read.sets,
     ood=read.ood,
@@ -94,9 +103,27 @@ def _varied(config: Mapping[str, Any], suite: Suite) -> tuple[Recipe, Mixing]:
   data = config['data']
   with about('augment'):
     recipe = Recipe(config['augment'] or suite.augment)
-  with about('data'):
-    colour = Colour(
-      data['jitter'], data['rand_augment'], data['rand_magnitude']
-    )
+  with about('data.rand_augment'):
+    Colour(ops=data['rand_augment'])
+  with about('data.rand_magnitude'):
+    Colour(magnitude=data['rand_magnitude'])
+  colour = Colour(data['jitter'], data['rand_augment'], data['rand_magnitude'])
+  with about('data.decoder'):
     recipe = dataclasses.replace(recipe, colour=colour, decoder=data['decoder'])
-    return recipe, Mixing(data['mixup'], data['cutmix'])
+  return recipe, Mixing(data['mixup'], data['cutmix'])
+
+
+def _check_devices() -> None:
+  """Says so where JAX cannot use what JAX_PLATFORMS asks for."""
+  try:
+    jax.devices()
+  # An assertion, where no plugin knows the platform.
+  except (RuntimeError, AssertionError) as error:
+    asked = os.environ.get('JAX_PLATFORMS') or jax.config.jax_platforms
+    why = f' ({str(error).splitlines()[0]})' if str(error) else ''
+    raise ConfigError(
+      f'JAX_PLATFORMS is {asked!r}, and JAX finds no such device here{why}. '
+      'Of an NVIDIA GPU: does `nvidia-smi` list it, and is JAX installed for '
+      "it, pip install 'jax[cuda12]'? To compute on the CPU, put "
+      'JAX_PLATFORMS=cpu before the command'
+    ) from error

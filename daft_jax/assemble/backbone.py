@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from daft_jax import models, pretrained
+from daft_jax import models, names, pretrained
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.suites import Suite
 from daft_jax.settings import ConfigError, about
@@ -28,7 +28,10 @@ _SUITE_SIZE = 224  # pixels for which a suite says `resize`
 
 
 class Backbone(NamedTuple):
-  """A model with the weights and the preprocessing that belong to it."""
+  """A model with the weights and the preprocessing that belong to it.
+
+  Without variables the weights are random.
+  """
 
   model: Any
   variables: PyTree
@@ -41,14 +44,19 @@ def load(config: Mapping[str, Any], suite: Suite) -> tuple[Backbone, str]:
     model = models.create_model(
       config['backbone'], suite.num_classes, dtype=config['dtype']
     )
+  path = config['weights_path']
   if config['weights'] == SCRATCH:
+    with about('weights_path'):
+      if path:
+        raise ValueError(
+          f'it is {path!r}, and config.weights is {SCRATCH!r}, which reads no '
+          'file: give one of the two'
+        )
     size = config['image_size'] or suite.image_size
-    variables = models.init_variables(model, size, 0)
     preprocess = _of_suite(Preprocess(size, _GREY, _GREY), suite)
-    return Backbone(model, variables, preprocess), SCRATCH
+    return Backbone(model, None, preprocess), SCRATCH
   with about('weights'):
     row = _row(config)
-  path = config['weights_path']
   with about('weights_path' if path else 'weights'):
     variables = pretrained.load_pretrained(row.tag, model, path, head='new')
   stated = path and pretrained.read_preprocess(path)
@@ -84,6 +92,11 @@ def _row(config: Mapping[str, Any]) -> pretrained.Pretrained:
         'ones, or choose another backbone'
       )
     return pretrained.lookup(tags[0])
+  names.check(
+    config['weights'],
+    (SCRATCH, *pretrained.list_pretrained()),
+    'pretrained weights',
+  )
   row = pretrained.lookup(config['weights'])
   if row.architecture != backbone:
     raise ValueError(

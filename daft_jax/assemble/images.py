@@ -64,14 +64,20 @@ def find(config: Mapping[str, Any]) -> Benchmark:
       raise ValueError(
         f'suite {name!r} has no domains to choose from; {", ".join(DOMAINS)} do'
       )
+  if name == FOLDER and data['dir']:
+    with about('data.dir'):
+      raise ValueError(
+        'it is where published sets are; of a folder of your own say '
+        '--config.data.root=FOLDER'
+      )
   if name == FOLDER:
     return _of_folders(config, *_own_folders(config))
   if name in DOMAINS:
     return _of_folders(config, *_domains(config))
   with about('suite'):
-    return Benchmark(
-      SUITES[names.check(name, (*SUITES, *DOMAINS, FOLDER), 'suite')]
-    )
+    suite = SUITES[names.check(name, (*SUITES, *DOMAINS, FOLDER), 'suite')]
+  sets.check(config, suite)
+  return Benchmark(suite)
 
 
 def read(config: Mapping[str, Any], benchmark: Benchmark, place: Place) -> Read:
@@ -127,6 +133,8 @@ def _own_folders(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
       raise ValueError('eval_only evaluates OOD folders: say name=FOLDER')
     for path in ood.values():
       walk.existing(path)
+  with about('data.root'):
+    walk.existing(data['root'])
   return FOLDER, data['root'], ood
 
 

@@ -51,6 +51,19 @@ def wanted(config: Mapping[str, Any], suite: Suite) -> dict[str, str]:
   return {name: source for name, source in splits.items() if source}
 
 
+def check(config: Mapping[str, Any], suite: Suite) -> None:
+  """Finds what is wrong with the names of sets and with data.dir, early."""
+  with about('eval_ood'):
+    if config['eval_ood'] and not config['eval_only']:
+      raise ValueError(
+        'it says what a finished run is evaluated on: add --config.eval_only, '
+        'or leave it out'
+      )
+  if _on_disk(wanted(config, suite)):
+    with about('data.dir'):
+      published.existing(_data_dir(config, suite))
+
+
 def load(
   config: Mapping[str, Any],
   suite: Suite,
@@ -62,8 +75,7 @@ def load(
   Raises:
     ConfigError: images are not there, or are damaged.
   """
-  disk = any(source in published.list_sources() for source in wanted.values())
-  if not disk:
+  if not _on_disk(wanted):
     field = 'eval_ood' if config['eval_only'] else 'suite'
     with about(field):
       found = {
@@ -72,7 +84,8 @@ def load(
       }
     return Loaded(found, suite.classes)
   with about('data.dir'):
-    return _from_disk(config['data']['dir'], suite, wanted, image_size)
+    data_dir = _data_dir(config, suite)
+    return _from_disk(data_dir, suite, wanted, image_size)
 
 
 def split(train: Examples, share: float, seed: int) -> dict[str, Examples]:
@@ -112,18 +125,28 @@ def _all_sources() -> dict[str, str]:
   return {source: source for source in every}
 
 
-def _from_disk(
-  data_dir: str | None,
-  suite: Suite,
-  wanted: Mapping[str, str],
-  image_size: int,
-) -> Loaded:
+def _on_disk(wanted: Mapping[str, str]) -> bool:
+  every = published.list_sources()
+  return any(source in every for source in wanted.values())
+
+
+def _data_dir(config: Mapping[str, Any], suite: Suite) -> str:
+  data_dir = config['data']['dir']
   if data_dir is None:
     raise ValueError(
       f'suite {suite.name!r} is read from disk: say where, '
       '--config.data.dir=FOLDER; what has to be in it says '
       f'`python -m daft_jax.data prepare {suite.name} --data_dir=FOLDER`'
     )
+  return data_dir
+
+
+def _from_disk(
+  data_dir: str,
+  suite: Suite,
+  wanted: Mapping[str, str],
+  image_size: int,
+) -> Loaded:
   found, notes, classes = {}, [], suite.classes
   digest = hashlib.sha256()
   for name, source in wanted.items():

@@ -109,7 +109,7 @@ def _caching(rounds: int) -> None:
       pass
 
   def fed(feed: Feed) -> None:
-    for batch in feed.train(**asked, step=True):
+    for batch in feed.steps(**asked):
       jax.block_until_ready(batch['image'])
 
   host, device = (

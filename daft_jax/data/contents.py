@@ -6,23 +6,28 @@ sets.images['train'].images.shape              # (N, 224, 224, 3)
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import pathlib
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from daft_jax import names
-from daft_jax.data import folder, images
+from daft_jax.data import folder, images, walk
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples
 from daft_jax.data.records import Files, Records
 from daft_jax.data.sources import ImageSet
 
 _SHOWN = 20  # files listed in an error
+# Pixels that are decoded at once, however many cores there are: two gigabytes.
+# Eight photographs of 24 megapixels, or four pictures of the largest size.
+_ROOM = 4 * images.MOST_PIXELS
 
 
 class Sets(NamedTuple):
@@ -92,7 +97,9 @@ def read(
         else:
           pixels = pixels if all(good) else pixels[good]
           sets[name] = ImageSet(pixels, labels)
-  bad = [f'{file.path} {file.problem}' for file in files if file.problem]
+  bad = [
+    f'{walk.shown(file.path)} {file.problem}' for file in files if file.problem
+  ]
   if bad and bad_files == 'error':
     raise ValueError(
       f'{len(bad)} of {len(files)} image files cannot be read. Mend or remove '
@@ -122,18 +129,43 @@ def _read_split(
     size = preprocess.image_size
     pixels = np.zeros((len(split.paths), size, size, 3), np.uint8)
 
+  room = _Room(_ROOM)
+
   def one(row: int) -> _File:
     path, label = split.paths[row], split.labels[row]
     try:
-      data = path.read_bytes()
-      picture = images.decode(data)
-      if preprocess is not None:
-        pixels[row] = preprocess.cut(np.asarray(picture)[None])[0]
+      data = images.read(path)
+      with room.taken(images.count_pixels(data)):
+        picture = np.asarray(images.decode(data))
+        if preprocess is not None:
+          pixels[row] = preprocess.cut(picture[None])[0]
+        del picture  # while its room is taken
     except (OSError, ValueError) as error:
       return _File(name, path, label, '', str(error))
     return _File(name, path, label, hashlib.sha256(data).hexdigest(), '')
 
   return pixels, list(pool.map(one, range(len(split.paths))))
+
+
+class _Room:
+  """Memory for pictures, in pixels: large ones are decoded one at a time."""
+
+  def __init__(self, most: int):
+    self._left = most
+    self._changed = threading.Condition()
+
+  @contextlib.contextmanager
+  def taken(self, pixels: int) -> Iterator[None]:
+    """Waits until there is room; `pixels` are at most all of it."""
+    with self._changed:
+      self._changed.wait_for(lambda: pixels <= self._left)
+      self._left -= pixels
+    try:
+      yield
+    finally:
+      with self._changed:
+        self._left += pixels
+        self._changed.notify_all()
 
 
 def _twice(files: Sequence[_File], published: bool) -> list[str]:
@@ -145,7 +177,8 @@ def _twice(files: Sequence[_File], published: bool) -> list[str]:
     if before is file:
       continue
     twice += 1
-    pair = f'{before.path} ({before.split}) is {file.path} ({file.split})'
+    first_path, path = walk.shown(before.path), walk.shown(file.path)
+    pair = f'{first_path} ({before.split}) is {path} ({file.split})'
     if before.split != file.split and before.split in ('train', 'id_val'):
       shared.append(pair)
     elif before.label != file.label:

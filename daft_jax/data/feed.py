@@ -12,7 +12,7 @@ of the traffic. 'stream' makes every batch anew, 'host' resizes once and keeps,
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,43 +68,65 @@ class Feed:
     self._process = jax.process_index(), jax.process_count()
     self._held: dict[tuple, Any] = {}
 
-  def train(
-    self, *, seed: int, epoch: int, batch_size: int, step: bool = False
-  ) -> Iterator[Batch]:
-    """One epoch of augmented batches; with `step`, as a training step takes it.
+  def train(self, *, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+    """One epoch of augmented batches.
 
     Yields:
       'image' float32 [B, S, S, 3] over the devices; 'label' int32 and 'mask'
-      bool of this process's rows. For a step, 'mask' is left out where no batch
-      of the epoch is padded (BatchNorm is faster so, and as all batches of a
-      run have the same keys the step compiles once), and what images are mixed
-      by is added.
+      bool of this process's rows.
     """
+    return self._train(seed, epoch, batch_size, 0)
+
+  def steps(
+    self, *, seed: int, epoch: int, batch_size: int, first: int = 0
+  ) -> Iterator[Batch]:
+    """The same as training steps take them, from step `first` of the epoch on.
+
+    'mask' is left out where no batch of the epoch is padded (BatchNorm is
+    faster so, and as all batches of a run have the same keys the step compiles
+    once), and what images are mixed by is added.
+    """
+    batches = self._train(seed, epoch, batch_size, first)
+    return self._timed(self._steps(batches, seed, epoch, batch_size, first))
+
+  def _train(
+    self, seed: int, epoch: int, batch_size: int, first: int
+  ) -> Iterator[Batch]:
     before = augment.stored(self._recipe.augment, self._preprocess)
     if self._residency == 'device':
-      batches = self._on_device(before, seed, epoch, batch_size)
-    else:
-      batches = self._put(
-        pipeline.train_batches(
-          self._examples('train', before),
-          self._preprocess,
-          batch_size=batch_size,
-          seed=seed,
-          epoch=epoch,
-          recipe=self._recipe,
-          pool=self._pool,
-          process=self._process,
-        )
+      orders = pipeline.epoch_rows(
+        len(self._sets['train']),
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+        start=first,
       )
-    if step:
-      batches = self._steps(batches, seed, epoch, batch_size)
-      batches = self._timed(batches)
-    return batches
+      numbers = augment.draw(len(self._sets['train']), seed=seed, epoch=epoch)
+      how = self._recipe.augment
+      return self._on_device('train', before, orders, batch_size, how, numbers)
+    return self._put(
+      pipeline.train_batches(
+        self._examples('train', before),
+        self._preprocess,
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+        recipe=self._recipe,
+        start=first,
+        pool=self._pool,
+        process=self._process,
+      )
+    )
 
   def test(self, name: str, *, batch_size: int) -> Iterator[Batch]:
     """All examples of a set, in order, without augmentation."""
     if self._residency == 'device':
-      return self._on_device(self._preprocess, None, None, batch_size, name)
+      count = len(self._sets[name])
+      orders = pipeline.ordered_rows(count, batch_size)
+      still = np.zeros((count, 3))
+      return self._on_device(
+        name, self._preprocess, orders, batch_size, 'none', still
+      )
     return self._put(
       pipeline.eval_batches(
         self._examples(name, self._preprocess),
@@ -160,26 +182,18 @@ class Feed:
 
   def _on_device(
     self,
+    name: str,
     before: Preprocess,
-    seed: int | None,
-    epoch: int | None,
+    orders: Sequence[np.ndarray],
     batch_size: int,
-    name: str = 'train',
+    how: str,
+    numbers: np.ndarray,
   ) -> Iterator[Batch]:
-    """Batches of what is kept on the devices; without a seed, of a test."""
+    """Batches of what is kept on the devices, by these rows and numbers."""
     held = self._held_or_made(name, before)
-    labels, count = self._sets[name].labels, len(self._sets[name])
+    labels = self._sets[name].labels
     size = (self._preprocess.image_size,) * 2
     given = (before.image_size,) * 2
-    if seed is None:
-      orders = pipeline.ordered_rows(count, batch_size)
-      how, numbers = 'none', np.zeros((count, 3))
-    else:
-      orders = pipeline.epoch_rows(
-        count, batch_size=batch_size, seed=seed, epoch=epoch
-      )
-      how = self._recipe.augment
-      numbers = augment.draw(count, seed=seed, epoch=epoch)
     index, processes = self._process
     mine = batch_size // processes
 
@@ -207,13 +221,18 @@ class Feed:
     )
 
   def _steps(
-    self, batches: Iterator[Batch], seed: int, epoch: int, batch_size: int
+    self,
+    batches: Iterator[Batch],
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    first: int,
   ) -> Iterator[Batch]:
     count = len(self._sets['train'])
     size = self._preprocess.image_size
     index, processes = self._process
     mine = batch_size // processes
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches, first):
       if count % batch_size == 0:
         batch = {key: batch[key] for key in ('image', 'label')}
       if not self._mix.off:

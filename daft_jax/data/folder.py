@@ -101,7 +101,9 @@ def scan(
     other += walk.others([place], [tree])
   notes = [_counts(root, classes, splits, lacking), *_missing(classes, splits)]
   if other:
-    notes.append(f'left out, no images of a class: {names.listed(other)}')
+    notes.append(
+      f'left out, no images of a class: {names.listed(map(walk.shown, other))}'
+    )
   return Found(classes, splits, tuple(ood or {}), tuple(other), tuple(notes))
 
 
@@ -121,7 +123,11 @@ def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
   taken = names.listed([path.name for path in parts.values()])
   rest = [path.name for path in inside if path not in parts.values()]
   if parts and (rest or 'train' not in parts):
-    lacks = f'and also {names.listed(rest)}' if rest else 'but no train'
+    lacks = (
+      f'and also {names.listed(map(walk.shown, rest))}'
+      if rest
+      else 'but no train'
+    )
     raise ValueError(
       f'{root} has {taken}, taken for splits, {lacks}. Keep train, val and '
       'test alone in it, or rename a class that is called like a split'
@@ -160,10 +166,15 @@ def _classes(folder: pathlib.Path) -> Tree:
   direct = any(walk.is_image(p) for path in inside for p in path.iterdir())
   deeper = [{p.name for p in walk.folders(path)} for path in inside]
   alike = set.intersection(*deeper) if len(deeper) > 1 else set()
-  pictures = (walk.is_image(p) for files in found.values() for p in files)
-  if not direct and (alike or not any(pictures)):
+  every = [path for files in found.values() for path in files]
+  if not direct and (alike or not any(map(walk.is_image, every))):
     nested = [path for path in inside if walk.folders(path)]
     hint = f' Did you mean {nested[0]}?' if nested else ''
+    if every and not nested:
+      hint = (
+        f' They have {names.listed(sorted({x.suffix for x in every}))}, and '
+        f'what is read is {", ".join(images.SUFFIXES)}'
+      )
     raise ValueError(
       f'{folder} has {len(inside)} folders and no image in any of them: give '
       f'the folder whose folders are the classes.{hint}'

@@ -12,18 +12,49 @@ an animation.
 
 import contextlib
 import io
+import os
+import stat
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
-MOST_PIXELS = 100_000_000  # 10,000 x 10,000: 300 MB once decoded
+MOST_PIXELS = 50_000_000  # of a telephone; 600 MB while it is decoded
+MOST_BYTES = 1 << 28  # of a file
+MOST_SCANS = 200  # of a JPEG; progressive ones have ten
 MOST_ASPECT = 100
+_STRIP = 256  # rows
 _HEADER = 4096  # bytes in which cameras put their records
 _EXIF = b'Exif\0\0'
 _WIDE = ('I;16', 'I;16L', 'I;16B', 'I;16N')  # grey, 16 bits
 _CLEAR = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+  """All bytes of an image file.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is a pipe or a device, which may never end, or too long.
+  """
+  # Else one without a writer would wait for it.
+  with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+      raise ValueError('is no file')
+    if found.st_size > MOST_BYTES:
+      raise ValueError(f'has {found.st_size:,} bytes, more than {MOST_BYTES:,}')
+    return file.read(MOST_BYTES)
+
+
+def count_pixels(data: bytes) -> int:
+  """Pixels that a file says it has; 0 where `decode` will refuse it."""
+  try:
+    width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
+  except Exception:  # as in `decode`, which says what is wrong
+    return 0
+  return width * height if width * height <= MOST_PIXELS else 0
 
 
 def decode(data: bytes) -> Image.Image:
@@ -59,6 +90,8 @@ def decode(data: bytes) -> Image.Image:
         f'has {width} x {height} pixels: one side is more than {MOST_ASPECT} '
         'times the other'
       )
+    if picture.format == 'JPEG' and _has_many_scans(data):
+      raise ValueError(f'has more than {MOST_SCANS} scans')
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)  # else it copies
     return _rgb(picture)
@@ -89,6 +122,7 @@ def decode_fast(data: bytes) -> np.ndarray:
     if data.startswith(b'\xff\xd8'):
       height, width, space, _ = simplejpeg.decode_jpeg_header(data)
       odd = space == 'CMYK' or _is_odd(width, height) or _is_turned(data)
+      odd = odd or _has_many_scans(data)
       if not odd:
         return simplejpeg.decode_jpeg(data, 'RGB')
   return np.asarray(decode(data))
@@ -107,6 +141,11 @@ def _is_odd(width: int, height: int) -> bool:
   return large or max(width, height) > MOST_ASPECT * min(width, height)
 
 
+def _has_many_scans(data: bytes) -> bool:
+  """Each goes over the whole picture, though it may have no data of its own."""
+  return data.count(b'\xff\xda') > MOST_SCANS
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
   if picture.mode in _WIDE:
     # PIL's own conversion cuts everything above 255 off.
@@ -116,7 +155,17 @@ def _rgb(picture: Image.Image) -> Image.Image:
     what = {'I': '32-bit integers', 'F': 'floating point numbers'}
     raise ValueError(f'holds {what[picture.mode]}: save it with 8 or 16 bits')
   if picture.mode in _CLEAR or 'transparency' in picture.info:
-    picture = picture.convert('RGBA')
-    white = Image.new('RGBA', picture.size, 'white')
-    picture = Image.alpha_composite(white, picture)
+    picture = _on_white(picture)
   return picture if picture.mode == 'RGB' else picture.convert('RGB')
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+  """In strips: of a large picture, each copy is a quarter of a gigabyte."""
+  result = Image.new('RGB', picture.size, 'white')
+  width, height = picture.size
+  for top in range(0, height, _STRIP):
+    box = (0, top, width, min(top + _STRIP, height))
+    strip = picture.crop(box).convert('RGBA')
+    white = Image.new('RGBA', strip.size, 'white')
+    result.paste(Image.alpha_composite(white, strip).convert('RGB'), box[:2])
+  return result

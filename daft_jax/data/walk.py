@@ -14,7 +14,20 @@ from daft_jax.data import images
 PathLike = str | os.PathLike[str]
 Tree = dict[str, list[pathlib.Path]]  # class -> all its files
 
+_SHOWN = 500  # characters of a path in a message
 _IGNORED = ('__macosx', '@eadir')  # what archives and servers leave behind
+
+
+def shown(name: object) -> str:
+  """A name or a path for a message: no control characters, not endless.
+
+  Example:
+    >>> shown('cat' + chr(27) + '.jpg')
+    'cat\\\\x1b.jpg'
+  """
+  text = str(name)
+  text = text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'
+  return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
 def existing(path: PathLike) -> pathlib.Path:
@@ -25,8 +38,9 @@ def existing(path: PathLike) -> pathlib.Path:
     raise ValueError(f'{path}: {error}') from None
   if not path.is_dir():
     what = 'is a file' if path.exists() else 'does not exist'
-    beside = [p.name for p in folders(path.parent)]
-    hint = names.did_you_mean(path.name, beside, f'{path.parent}/{{}}')
+    beside = [shown(p.name) for p in folders(path.parent)]
+    parent = str(path.parent).replace('{', '{{').replace('}', '}}')
+    hint = names.did_you_mean(path.name, beside, f'{parent}/{{}}')
     raise ValueError(f'{path} {what}: give a folder of class folders.{hint}')
   return path
 

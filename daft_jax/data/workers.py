@@ -15,6 +15,7 @@ import collections
 import concurrent.futures
 import itertools
 import os
+import signal
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -168,7 +169,10 @@ def _executor(workers: int) -> concurrent.futures.Executor:
 
 
 def _start() -> None:
-  """In a worker: PIL warns of large pictures and of odd EXIF records."""
+  """In a worker, before its first job."""
+  # Ctrl-C reaches every process of a terminal; the program ends its workers.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # PIL warns of large pictures and of odd EXIF records.
   warnings.simplefilter('ignore')
 
 

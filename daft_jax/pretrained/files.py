@@ -17,12 +17,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daft_jax import trees
+from daft_jax import names, trees
 from daft_jax.pretrained import torch_file, weights
+from daft_jax.pretrained.torch_file import archive
+from daft_jax.unpickle import npy
 
 PathLike = str | os.PathLike[str]
 
-_MOST = 1100  # bytes from one compressed byte: zlib's best, on zeros, is 1032
+# Of an npz, unpacked: weights hardly shrink, but what is masked does.
+_SMALL = 1 << 28  # bytes that are read whatever they were packed to
+_MOST_RATIO = 20
+_LONGEST_NAME = 500  # characters
 
 
 class Contents(NamedTuple):
@@ -51,10 +56,20 @@ def read(path: PathLike) -> Contents:
     ValueError: it cannot be read, is damaged, or holds something else.
   """
   path = pathlib.Path(path).expanduser()
+  if not path.is_dir() and not path.is_file():
+    beside = [x.name for x in path.parent.glob('*')]
+    hint = names.did_you_mean(path.name, beside, f'{path.parent}/{{}}')
+    raise FileNotFoundError(
+      f'no weights file at {path}: give the path of one that is there.{hint}'
+    )
+  contents = _read(path)
+  _check_names(path, contents)
+  return contents
+
+
+def _read(path: pathlib.Path) -> Contents:
   if path.is_dir():
     return Contents('Orbax', _read_orbax(path), {})
-  if not path.is_file():
-    raise FileNotFoundError(f'no weights file at {path}')
   with open(path, 'rb') as file:
     head = file.read(16)
   # 8 bytes of length, then a JSON object.
@@ -63,6 +78,20 @@ def read(path: PathLike) -> Contents:
   if head.startswith(b'PK') and _is_npz(path):
     return Contents('npz', _read_npz(path), {})
   return Contents('PyTorch', flatten(torch_file.read_torch(path)), {})
+
+
+def _check_names(path: pathlib.Path, contents: Contents) -> None:
+  """Refuses what a terminal would act on, as names are printed."""
+  odd = [
+    ascii(name[:100])
+    for name in (*contents.arrays, contents.metadata.get('preprocess', ''))
+    if not name.isprintable() or len(name) > _LONGEST_NAME
+  ]
+  if odd:
+    raise ValueError(
+      f'{path} has names that cannot be printed ({names.listed(odd)}): save '
+      'it with plain ones'
+    )
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -91,11 +120,13 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 
 def _is_npz(path: pathlib.Path) -> bool:
   try:
-    with zipfile.ZipFile(path) as archive:
-      names = archive.namelist()
-  except zipfile.BadZipFile:
+    with open(path, 'rb') as file:
+      archive.check_directory(file)
+      with zipfile.ZipFile(file) as entries:
+        inside = entries.namelist()
+  except (ValueError, zipfile.BadZipFile, NotImplementedError):
     return False  # torch_file says what is wrong with it
-  return bool(names) and all(name.endswith('.npy') for name in names)
+  return bool(inside) and all(name.endswith('.npy') for name in inside)
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -112,18 +143,19 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _check_npz(path: pathlib.Path) -> None:
-  """Refuses arrays that say they are larger than what is there."""
-  with zipfile.ZipFile(path) as archive:
-    for info in archive.infolist():
-      with archive.open(info) as entry:
-        version = np.lib.format.read_magic(entry)
-        read = getattr(
-          np.lib.format, f'read_array_header_{version[0]}_{version[1]}'
-        )
-        shape, _, dtype = read(entry)
+  """Refuses arrays that say they are larger than what is there, and bombs."""
+  total = packed = 0
+  with zipfile.ZipFile(path) as entries:
+    for info in entries.infolist():
+      with entries.open(info) as entry:
+        shape, dtype = npy.read_header(entry)
       size = math.prod(shape) * dtype.itemsize
-      if size > info.file_size or info.file_size > _MOST * info.compress_size:
+      if size > info.file_size:
         raise ValueError(f'{info.filename} says it has {size} bytes')
+      total += info.file_size
+      packed += info.compress_size
+  if total > max(_SMALL, _MOST_RATIO * packed):
+    raise ValueError(f'{packed:,} bytes of it would become {total:,}')
 
 
 def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -131,6 +163,7 @@ def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
   from daft_jax import checkpoint, sharding  # Orbax takes a second to import.
 
   try:
+    _check_orbax(path.resolve())
     tree = checkpoint.load_variables(path, sharding.make_mesh(1))
   except Exception as error:  # TensorStore raises plain ones.
     raise ValueError(
@@ -139,3 +172,23 @@ def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
       "'batch_stats': ...}"
     ) from error
   return {key: np.asarray(leaf) for key, leaf in trees.flatten(tree).items()}
+
+
+def _check_orbax(path: pathlib.Path) -> None:
+  """Refuses zeros that nothing is stored of, and files that lie elsewhere."""
+  from daft_jax.checkpoint import manifest
+
+  if not (path / manifest.NAME).is_file():
+    return  # load_variables says what is wrong with it
+  found = manifest.read(path, of=path.name)
+  there = 0
+  for name in found.files:
+    file = path / name
+    if not file.resolve().is_relative_to(path) or not file.is_file():
+      raise ValueError(f'{name[:100]!r} is no file of it')
+    there += file.stat().st_size
+  leaves = (leaf for leaf in found.leaves.values() if leaf is not None)
+  # Not all dtypes are NumPy's; none of weights is wider than 8 bytes.
+  total = sum(math.prod(leaf.shape) * 8 for leaf in leaves)
+  if total > max(_SMALL, _MOST_RATIO * there):
+    raise ValueError(f'{there:,} bytes of it would become {total:,}')

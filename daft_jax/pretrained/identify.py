@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import models, trees
-from daft_jax.pretrained import matching, rules
+from daft_jax import models
+from daft_jax.pretrained import matching, rules, shapes
 
 
 class Identity(NamedTuple):
@@ -52,13 +52,6 @@ def identify(arrays: Mapping[str, np.ndarray]) -> Identity | None:
   return best if best is not None and best.share >= 0.5 else None
 
 
-@functools.cache
-def shapes_of(architecture: str) -> dict[str, tuple[int, ...]]:
-  """{path: shape} of an architecture's leaves, with one class."""
-  wanted = abstract_variables(models.create_model(architecture, num_classes=1))
-  return {path: leaf.shape for path, leaf in trees.flatten(wanted).items()}
-
-
 def abstract_variables(model: Any) -> Any:
   """The structure of a model's variables, with shapes for leaves."""
   try:
@@ -79,9 +72,9 @@ def _compare(
   arrays: Mapping[str, np.ndarray],
   layouts: tuple[rules.Layout, ...],
 ) -> Identity | None:
-  shapes = shapes_of(architecture)
-  match = matching.match(arrays, shapes, layouts)
-  body = [path for path in shapes if not path.startswith(rules.HEAD)]
+  wanted = shapes.of(architecture)
+  match = matching.match(arrays, wanted, layouts)
+  body = [path for path in wanted if not path.startswith(rules.HEAD)]
   same = sum(path in match.leaves for path in body)
   if not same and not match.misshapen:
     return None

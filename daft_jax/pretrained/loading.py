@@ -22,6 +22,7 @@ from daft_jax.pretrained import (
   identify,
   locate,
   matching,
+  misfit,
   registry,
   rules,
 )
@@ -87,7 +88,9 @@ def load_pretrained(
   found = _with_head(path, found, leaves, shapes, head)
   if not found.fits:
     if strict:
-      raise ValueError(_misfit(path, architecture, found, arrays, shapes))
+      raise ValueError(
+        misfit.describe(path, architecture, found, arrays, shapes)
+      )
     _complete(path, found, leaves, model, shapes)
   _say(path, found, new_head)
   return trees.unflatten(_as_float32(path, leaves), wanted)
@@ -141,52 +144,6 @@ def _with_head(
     misshapen=[x for x in found.misshapen if x.split(' ')[0] not in called],
     skipped=skipped,
   )
-
-
-def _misfit(
-  path: pathlib.Path,
-  architecture: str,
-  found: matching.Match,
-  arrays: Mapping[str, np.ndarray],
-  shapes: Mapping[str, tuple[int, ...]],
-) -> str:
-  lines = [
-    f'{what}: {names.listed(those)}'
-    for what, those in (
-      ('in the model but not in the file', found.missing),
-      ('in the file but not in the model', found.extra),
-      ('of other shape', found.misshapen),
-    )
-    if those
-  ]
-  where = f' under {found.prefix!r}' if found.prefix else ''
-  fix = _nearest(architecture, arrays, shapes)
-  return '\n  '.join([f'{path}{where} does not fit the model: {fix}', *lines])
-
-
-def _nearest(
-  architecture: str,
-  arrays: Mapping[str, np.ndarray],
-  shapes: Mapping[str, tuple[int, ...]],
-) -> str:
-  """What the file looks like, and what to do about it."""
-  nearest = identify.identify(arrays)
-  if nearest is None:
-    return f'it is no {architecture}, nor any other model of this package'
-  name = nearest.architecture
-  if nearest.share < 1:
-    return (
-      f'{100 * nearest.share:.0f} % of it is like {name}: it is another '
-      'network, or damaged. strict=False loads what fits'
-    )
-  published = {
-    key: shape
-    for key, shape in identify.shapes_of(name).items()
-    if not key.startswith(rules.HEAD)
-  }
-  if any(shapes.get(key) != shape for key, shape in published.items()):
-    return f'the file is of {name}, the model is not: create_model({name!r})'
-  return f"look at the head of this {name}, or pass head='new'"
 
 
 def _say(path: pathlib.Path, found: matching.Match, new_head: bool) -> None:

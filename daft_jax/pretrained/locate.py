@@ -55,7 +55,7 @@ def locate(row: registry.Pretrained) -> pathlib.Path:
   raise FileNotFoundError(
     f'{row.tag} is not on this machine. With a network: python -m '
     f'daft_jax.pretrained download {row.tag}. Without: get {row.url} and put '
-    f'it at {folder() / local_name(row)}, or pass its path'
+    f'it at {folder() / local_name(row)}, or give its path, weights_path=FILE'
   )
 
 

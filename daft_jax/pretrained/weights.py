@@ -23,6 +23,7 @@ import safetensors
 import safetensors.numpy
 
 from daft_jax import names, results, trees
+from daft_jax.data.preprocess import Preprocess
 from daft_jax.pretrained import rules
 
 PyTree = Any
@@ -30,6 +31,7 @@ PathLike = str | os.PathLike[str]
 
 _DTYPES = ('F16', 'BF16', 'F32', 'F64')
 _DTYPES += ('I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
+_LARGEST = 4096  # pixels, of images that a file may ask for
 
 
 def read_weights(
@@ -70,16 +72,27 @@ def read_preprocess(path: PathLike) -> dict[str, Any] | None:
   """The preprocessing that a safetensors file of this package states.
 
   Returns:
-    Fields of `data.preprocess.Preprocess`; None if the file states none.
+    Fields of `data.preprocess.Preprocess`; None if the file states none, or
+    what is none.
   """
   if pathlib.Path(path).suffix != '.safetensors':
     return None
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
       stated = json.loads((file.metadata() or {}).get('preprocess', 'null'))
-  except (safetensors.SafetensorError, OSError, ValueError):
+    return stated if _is_preprocess(stated) else None
+  except (safetensors.SafetensorError, OSError, ValueError, RecursionError):
     return None
-  return stated if isinstance(stated, dict) else None
+
+
+def _is_preprocess(stated: Any) -> bool:
+  """Whether a stranger's JSON makes a `Preprocess`, of usual sizes."""
+  try:
+    made = Preprocess(**stated)
+  except (TypeError, ValueError, OverflowError):  # other fields, or values
+    return False
+  sizes = made.image_size, made.resize
+  return all(type(size) is int and size <= _LARGEST for size in sizes)
 
 
 def save_weights(
@@ -166,10 +179,10 @@ def export_torch(
 
 
 def _check_architecture(variables: PyTree, architecture: str) -> None:
-  from daft_jax.pretrained import identify  # traces a model
+  from daft_jax.pretrained import shapes  # imports the models
 
   found = {k: np.shape(v) for k, v in trees.flatten(variables).items()}
-  wanted = identify.shapes_of(architecture)
+  wanted = shapes.of(architecture)
   other = [
     path
     for path in dict.fromkeys([*wanted, *found])

@@ -8,4 +8,5 @@
 
 pickled  an interpreter of opcodes
 allowed  the names of Python and NumPy that it knows, and what they stand for
+npy      the headers of files of NumPy, which may lie
 """

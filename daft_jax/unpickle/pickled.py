@@ -15,6 +15,7 @@ What a pickle can cost is bounded by two limits, on its bytes and on the work.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -81,12 +82,15 @@ def load(
   machine = _Machine(find, persistent)
   steps = _STEPS
   try:
-    for opcode, argument, _ in pickletools.genops(stream):
-      step = steps.get(opcode.name)
-      if step is None:
-        raise ValueError(f'opcode {opcode.name} is not one of data')
-      machine.spend(1)
-      step(machine, argument)
+    with warnings.catch_warnings():
+      # `pickletools` warns of backslashes in lines, which are no concern here.
+      warnings.simplefilter('ignore', DeprecationWarning)
+      for opcode, argument, _ in pickletools.genops(stream):
+        step = steps.get(opcode.name)
+        if step is None:
+          raise ValueError(f'opcode {opcode.name} is not one of data')
+        machine.spend(1)
+        step(machine, argument)
   except IndexError:
     raise ValueError('it takes from an empty stack') from None
   if machine.marks or len(machine.stack) != 1:

@@ -104,13 +104,24 @@ def test_images_are_normalised_as_preprocess_does(arrays):
 def test_steps_have_no_mask_where_no_batch_is_padded(arrays):
   found = feed(arrays, 'host')
   for size, keys in ((7, {'image', 'label'}), (8, {'image', 'label', 'mask'})):
-    batches = list(found.train(seed=0, epoch=0, batch_size=size, step=True))
+    batches = list(found.steps(seed=0, epoch=0, batch_size=size))
     assert all(batch.keys() == keys for batch in batches)
+
+
+@pytest.mark.parametrize('where', residency.RESIDENCIES)
+def test_an_epoch_can_be_begun_in_its_middle(arrays, where):
+  found = feed(arrays, where, mix=Mixing(mixup=0.2))
+  whole = collected(found.steps(seed=0, epoch=1, batch_size=4))
+  assert len(whole) == 6
+  for first in (1, 4):
+    rest = collected(found.steps(seed=0, epoch=1, batch_size=4, first=first))
+    assert_same(rest, whole[first:])
+  assert list(found.steps(seed=0, epoch=1, batch_size=4, first=6)) == []
 
 
 def test_what_images_are_mixed_by(arrays):
   found = feed(arrays, 'device', mix=Mixing(mixup=0.2, cutmix=1.0))
-  batches = collected(found.train(seed=0, epoch=0, batch_size=8, step=True))
+  batches = collected(found.steps(seed=0, epoch=0, batch_size=8))
   for batch in batches:
     assert {'partner', 'lam', 'box', 'blend'} <= batch.keys()
     assert sorted(batch['partner']) == list(range(8))
@@ -139,7 +150,7 @@ def test_the_stall_is_counted(arrays):
   found = feed(arrays, 'host')
   assert found.waited == found.elapsed == 0
   for _ in range(2):
-    list(found.train(seed=0, epoch=0, batch_size=8, step=True))
+    list(found.steps(seed=0, epoch=0, batch_size=8))
   assert 0 < found.waited <= found.elapsed
 
 

@@ -1,5 +1,9 @@
 """Folders of images: what is found, how it is split, what is refused."""
 
+import concurrent.futures
+import threading
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -293,3 +297,28 @@ def test_a_class_whose_name_cannot_be_printed(root):
   (root / 'x\ny').mkdir()
   with pytest.raises(ValueError, match='cannot be printed'):
     folder.scan(root)
+
+
+def test_pictures_are_decoded_as_far_as_there_is_room():
+  room, at_once, most = contents._Room(100), 0, 0
+  lock = threading.Lock()
+
+  def decode(pixels):
+    nonlocal at_once, most
+    with room.taken(pixels):
+      with lock:
+        at_once += pixels
+        most = max(most, at_once)
+      time.sleep(0.01)
+      with lock:
+        at_once -= pixels
+
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    list(pool.map(decode, [40, 100, 0, 60, 10, 90] * 5))
+  assert 60 <= most <= 100 and at_once == 0
+
+
+def test_names_of_bad_files_are_escaped(root):
+  (root / 'cat' / 'a\x1b[2J\n\udcff.png').write_bytes(b'')
+  with pytest.raises(ValueError, match=r'a\\x1b\[2J\\n\\udcff.png is empty'):
+    contents.read(folder.scan(root), PREPROCESS)

@@ -1,6 +1,7 @@
 """Image files of every kind, sound and broken."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -170,3 +171,44 @@ def test_a_thin_picture_is_refused():
   data = encode(Image.new('RGB', (2000, 3)), 'PNG')
   with pytest.raises(ValueError, match='one side is more than 100 times'):
     images.decode(data)
+
+
+def test_only_files_are_read(tmp_path):
+  path = tmp_path / 'x.jpg'
+  path.write_bytes(b'abc')
+  assert images.read(path) == b'abc'
+  os.mkfifo(tmp_path / 'pipe.jpg')
+  (tmp_path / 'link.jpg').symlink_to('/dev/zero')
+  for name in ('pipe.jpg', 'link.jpg'):
+    with pytest.raises(ValueError, match='is no file'):
+      images.read(tmp_path / name)
+  with path.open('wb') as file:
+    file.truncate(1 << 40)
+  with pytest.raises(ValueError, match='has 1,099,511,627,776 bytes'):
+    images.read(path)
+  with pytest.raises(OSError):
+    images.read(tmp_path)
+
+
+@pytest.mark.parametrize('read', [images.decode, images.decode_fast])
+def test_a_jpeg_of_many_scans_is_refused(read):
+  if read is images.decode_fast:
+    pytest.importorskip('simplejpeg')
+  out = io.BytesIO()
+  Image.new('L', (16, 16)).save(out, 'JPEG', progressive=True)
+  data, scan = out.getvalue(), b'\xff\xda\0\x08\1\1\0\1\x3f\x10\0'
+  assert np.shape(read(data))[:2] == (16, 16)
+  with pytest.raises(ValueError, match='more than 200 scans'):
+    read(data[:-2] + scan * 300 + data[-2:])
+
+
+def test_transparency_of_a_tall_picture_has_no_seams():
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(256, size=(1000, 20, 4), dtype=np.uint8)
+  out = io.BytesIO()
+  Image.fromarray(pixels).save(out, 'PNG')
+  whole = Image.alpha_composite(
+    Image.new('RGBA', (20, 1000), 'white'), Image.fromarray(pixels)
+  )
+  expected = np.asarray(whole.convert('RGB'))
+  np.testing.assert_array_equal(images.decode(out.getvalue()), expected)

@@ -1,6 +1,7 @@
 """Threads and processes give the same batches, and say where they die."""
 
 import os
+import signal
 import time
 
 import numpy as np
@@ -197,6 +198,19 @@ def test_workers_do_not_import_jax(paths, pool):
   loaded = pool._processes.submit(items.modules).result()
   assert 'daft_jax' in loaded and 'PIL' in loaded
   assert not loaded & {'jax', 'flax', 'optax', 'matplotlib'}
+
+
+def test_an_interrupt_is_for_the_program_alone(paths, pool):
+  """Ctrl-C reaches all processes of a terminal: these go on until told."""
+  whole = batches(paths, pool, 'none')
+  workers = pool._processes.submit(items.siblings).result()
+  assert len(workers) >= 2
+  working = [pool._processes.submit(items.nap, 2) for _ in workers]
+  time.sleep(0.5)
+  for pid in workers:
+    os.kill(pid, signal.SIGINT)
+  assert [future.result(timeout=60) for future in working] == [2] * len(workers)
+  assert_same(batches(paths, pool, 'none'), whole)
 
 
 def test_what_is_in_memory_needs_no_process():

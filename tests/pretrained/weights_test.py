@@ -1,6 +1,7 @@
 """Weight files: round trips, heads, and every way a file can be wrong."""
 
 import functools
+import json
 
 import jax
 import numpy as np
@@ -137,3 +138,28 @@ def test_other_dtypes_are_named(path):
   path.write_bytes(len(header).to_bytes(8, 'little') + header + b'0000')
   with pytest.raises(ValueError, match=r'a \(F8_E5M2\): save weights as'):
     pretrained.read_weights(path)
+
+
+STATED = {'image_size': 24, 'mean': [0.5] * 3, 'std': [0.5] * 3}
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    *('nothing', '[1]', 'null', '[' * 100_000, '{}'),
+    json.dumps(STATED | {'image_size': 10**9}),
+    json.dumps(STATED | {'image_size': 24.5}),
+    json.dumps(STATED | {'resize': -1}),
+    json.dumps(STATED | {'mean': [0.5]}),
+    json.dumps(STATED | {'mean': ['a', 'b', 'c']}),
+    json.dumps(STATED | {'interpolation': []}),
+    json.dumps(STATED | {'other': 1}),
+  ],
+)
+def test_a_preprocessing_that_is_none_is_not_believed(path, text):
+  leaf = {'a': np.ones(2, np.float32)}
+  path.write_bytes(safetensors.numpy.save(leaf, {'preprocess': text}))
+  assert pretrained.read_preprocess(path) is None
+  sound = {'preprocess': json.dumps(STATED)}
+  path.write_bytes(safetensors.numpy.save(leaf, sound))
+  assert pretrained.read_preprocess(path) == STATED

@@ -91,6 +91,11 @@ def test_arrays_of_numpy(dtype, order, protocol):
   np.testing.assert_array_equal(loaded, value)
 
 
+def test_a_backslash_in_a_name_is_no_warning():
+  with pytest.raises(allowed.NotData, match='not data'):
+    load(b'ca\\F\nb\\9\n.')  # warnings are errors here
+
+
 def test_python_2_wrote_strings_and_mappings_its_way():
   data = b"ccollections\nOrderedDict\n((lp0\n(lp1\nS'a'\naU\x01baa\x85R."
   assert load(data.replace(b'((lp0', b'(lp0')) == {'a': 'b'}
@@ -224,7 +229,7 @@ RUNS = {
 def test_hostile_pickles_are_refused_and_run_nothing(data, tmp_path):
   path = tmp_path / 'ran'
   data = data.replace(b'PATH', str(path).encode())
-  started = time.monotonic()
+  started = time.process_time()
   tracemalloc.start()
   try:
     for loader in (load, load_torch):
@@ -234,7 +239,7 @@ def test_hostile_pickles_are_refused_and_run_nothing(data, tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 64 * len(data) + 2**20
   finally:
     tracemalloc.stop()
-  assert time.monotonic() - started < 5
+  assert time.process_time() - started < 5
   assert not list(tmp_path.iterdir())
 
 
@@ -288,7 +293,7 @@ def test_a_bit_flip_raises_nothing_but_value_errors():
 
 
 def test_all_readers_are_checked():
-  names = {'allowed.py', 'archive.py', 'pickled.py', 'tensors.py'}
+  names = {'allowed.py', 'archive.py', 'npy.py', 'pickled.py', 'tensors.py'}
   assert {path.name for path in READERS} == {'__init__.py', *names}
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from daft_jax import names
-from daft_jax.data import sources, suites
+from daft_jax.data import sources, suites, walk
 from daft_jax.data.published import (
   arrays,
   catalog,
@@ -124,7 +124,8 @@ def existing(data_dir: PathLike) -> pathlib.Path:
   if not path.is_dir():
     what = 'is a file' if path.exists() else 'does not exist'
     raise ValueError(
-      f'data_dir {path} {what}: give the folder that holds the data sets'
+      f'data_dir {walk.shown(path)} {what}: give the folder that holds the '
+      'data sets'
     )
   return path
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from daft_jax.data.published import dataset, layout
-from daft_jax.unpickle import allowed, pickled
+from daft_jax.unpickle import allowed, npy, pickled
 
 Only = Collection[str] | None
 
@@ -22,6 +22,7 @@ _SIDE = 32
 _BYTES = _SIDE * _SIDE * 3
 _STL_SIDE = 96
 _SEVERITIES = 5
+_MOST = 100_000  # images in one file: twice as many as are published
 
 
 def cifar10(
@@ -132,6 +133,11 @@ def _bytes(path: pathlib.Path, width: int) -> np.ndarray:
     raise ValueError(
       f'{path} has {size} bytes, no multiple of {width}: {layout.AGAIN}'
     )
+  if size // width > _MOST:
+    raise ValueError(
+      f'{path} has {size // width:,} images, more than {_MOST:,}: '
+      f'{layout.AGAIN}'
+    )
   return np.fromfile(path, np.uint8).reshape(-1, width)
 
 
@@ -198,6 +204,10 @@ def cifar10_c(
 def _mapped(path: pathlib.Path) -> np.ndarray:
   """An array in a file: no objects, and a header that does not lie."""
   try:
+    with path.open('rb') as file:
+      shape, _ = npy.read_header(file)
+    if len(shape) and shape[0] > _MOST:
+      raise ValueError(f'{shape[0]:,} of what are at most {_MOST:,}')
     array = np.lib.format.open_memmap(path, mode='r')
   except (ValueError, OSError, OverflowError, SyntaxError, EOFError) as error:
     raise ValueError(
@@ -231,7 +241,7 @@ def stl10(
       raise ValueError(f'{place} has no {file.name}: {layout.AGAIN}')
   names = place / 'class_names.txt'
   if names.is_file():
-    found = names.read_text(encoding='utf-8', errors='replace').split()
+    found = layout.read_text(names).split()
     if found != [*row.classes]:
       raise ValueError(
         f'{names} does not have {", ".join(row.classes)}: {layout.AGAIN}'

@@ -63,8 +63,7 @@ def _lines(
 ) -> Iterable[tuple[str, int]]:
   """Yields paths and labels; a path leads into a class folder, nowhere else."""
   number = {name: label for label, name in enumerate(classes)}
-  text = file.read_text(encoding='utf-8', errors='replace')
-  for line_number, line in enumerate(text.splitlines(), 1):
+  for line_number, line in enumerate(layout.read_text(file).splitlines(), 1):
     if not line.strip():
       continue
     path, _, label = line.strip().rpartition(' ')
@@ -75,7 +74,7 @@ def _lines(
         and label == str(number[name])
         and picture not in ('', '.', '..')
         and '\\' not in picture
-        and '\0' not in picture
+        and picture.isprintable()
       ):
         yield path, number[name]
       case _:

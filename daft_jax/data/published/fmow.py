@@ -15,7 +15,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -27,6 +27,7 @@ _PLACES = ('fmow_v1.1', 'fmow', 'wilds/fmow_v1.1', '')
 _TABLE, _COUNTRIES = 'rgb_metadata.csv', 'country_code_mapping.csv'
 _COLUMNS = ('split', 'timestamp', 'country_code', 'category')
 _SPLITS = ('train', 'val', 'test', 'seq')
+_LONGEST_LINE = 1 << 20  # characters; csv itself would take any number
 _VAL, _TEST = 2013, 2016  # the first years that are out of distribution
 _DOWNLOAD = 'download version 1.1 of WILDS again'
 
@@ -147,14 +148,15 @@ def _lines(
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
   """Yields row numbers, from 0, and these columns of a csv."""
   with file.open(newline='', encoding='utf-8', errors='replace') as text:
-    reader = csv.reader(text)
+    reader = csv.reader(_short_lines(text, file))
     try:
       head = next(reader, [])
       lacking = [name for name in columns if name not in head]
       if lacking:
         raise ValueError(
           f'{file} has no column {names.listed(lacking)} '
-          f'(columns: {names.listed(head)}): {_DOWNLOAD}'
+          f'(columns: {names.listed(x[:30] for x in map(ascii, head))}): '
+          f'{_DOWNLOAD}'
         )
       places = [head.index(name) for name in columns]
       for row, values in enumerate(filter(None, reader)):  # no empty lines
@@ -168,3 +170,10 @@ def _lines(
       raise ValueError(
         f'{file}, line {reader.line_num}: {error}: {_DOWNLOAD}'
       ) from error
+
+
+def _short_lines(text: TextIO, file: pathlib.Path) -> Iterator[str]:
+  while line := text.readline(_LONGEST_LINE):
+    if len(line) == _LONGEST_LINE:
+      raise ValueError(f'{file} has a line without an end: {_DOWNLOAD}')
+    yield line

@@ -20,6 +20,7 @@ from daft_jax.data import images, records, sources, walk
 from daft_jax.data.published import dataset
 
 AGAIN = 'unpack or download it again'
+_MOST_TEXT = 1 << 24  # bytes of a list, or of a description
 
 
 class Missing(ValueError):
@@ -50,6 +51,18 @@ class Found:
   classes: tuple[str, ...]
   where: str
   notes: tuple[str, ...] = ()
+
+
+def read_text(path: pathlib.Path) -> str:
+  """A list of a publisher's: a text that is not long.
+
+  Raises:
+    ValueError: it is.
+  """
+  size = path.stat().st_size
+  if size > _MOST_TEXT:
+    raise ValueError(f'{path} has {size:,} bytes, too many for a list: {AGAIN}')
+  return path.read_text(encoding='utf-8', errors='replace')
 
 
 def images_in(folder: str | os.PathLike[str]) -> list[str]:
@@ -119,8 +132,8 @@ def check_folders(
   if odd:
     raise ValueError(
       f'{place} has {len(odd)} folders that are no {what} '
-      f'({names.listed(odd)}).{names.did_you_mean(odd[0], known)} Move them '
-      'elsewhere, or rename them'
+      f'({names.listed(map(walk.shown, odd))}).'
+      f'{names.did_you_mean(odd[0], known)} Move them elsewhere, or rename them'
     )
 
 

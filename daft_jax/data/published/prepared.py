@@ -9,6 +9,7 @@ stay encoded: what travels to a worker is row numbers, and each process opens a
 data set once.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -17,14 +18,14 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from daft_jax import names, results
-from daft_jax.data import images, records
-from daft_jax.data.published import dataset, layout
+from daft_jax.data import images, records, walk
+from daft_jax.data.published import dataset, features, layout
 
 _INFO = 'dataset_info.json'
 _BLOCK = 256  # examples that are read at once for their labels
@@ -53,7 +54,8 @@ class Rows:
   def read(self, row: int) -> bytes:
     # A process that was forked must not share the readers of its parent.
     source = _source(self.folder, self.split, os.getpid())
-    return source[int(self.rows[row])]['image']
+    with _others(self.folder):
+      return source[int(self.rows[row])]['image']
 
   def name(self, row: int) -> str:
     return f'{self.folder} {self.split}[{self.rows[row]}]'
@@ -108,22 +110,19 @@ def how_to_prepare(prepared: dataset.Prepared, data_dir: pathlib.Path) -> str:
 def _info(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / _INFO
   try:
-    info = json.loads(path.read_text(encoding='utf-8'))
+    info = json.loads(layout.read_text(path))
     if isinstance(info, dict) and isinstance(info.get('splits'), list):
       return info
     raise ValueError('it lists no splits')
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise ValueError(
       f'{path} is damaged ({error}): prepare the data set again'
     ) from error
 
 
 def _splits(folder: pathlib.Path) -> set[str]:
-  return {
-    split.get('name')
-    for split in _info(folder)['splits']
-    if isinstance(split, dict)
-  }
+  found = (x.get('name') for x in _info(folder)['splits'] if type(x) is dict)
+  return {name for name in found if isinstance(name, str)}
 
 
 def read(
@@ -158,13 +157,13 @@ def read(
 
 def _to_labels(row: dataset.Dataset, folder: pathlib.Path) -> np.ndarray:
   """Label there -> label of the row, or -1; by names where there are any."""
-  features = _builder(str(folder)).info.features
-  if not {'image', 'label'} <= set(features):
+  there = _builder(str(folder)).info.features
+  if not {'image', 'label'} <= set(there):
     raise ValueError(
-      f'{folder} has {names.listed(features)}, not image and label: it is '
-      'another data set'
+      f'{folder} has {names.listed(map(walk.shown, there))}, not image and '
+      'label: it is another data set'
     )
-  label = features['label']
+  label = there['label']
   named = label.int2str(0) != '0'
   there = label.names if named else [*row.classes]
   if label.num_classes != len(there):
@@ -176,7 +175,8 @@ def _to_labels(row: dataset.Dataset, folder: pathlib.Path) -> np.ndarray:
   if lacking:
     raise ValueError(
       f'{folder} has no class {names.listed(lacking)} '
-      f'(classes: {names.listed(there)}): it is another data set'
+      f'(classes: {names.listed(map(walk.shown, there))}): it is another '
+      'data set'
     )
   number = {name: label for label, name in enumerate(row.classes)}
   return np.array([number.get(name, -1) for name in there], np.int32)
@@ -208,7 +208,21 @@ def _builder(folder: str) -> Any:
       f'{folder} was prepared by TensorFlow Datasets, and {error.name} is not '
       'installed: pip install tensorflow-datasets array_record'
     ) from error
-  return tfds.builder_from_directory(folder)
+  features.check(pathlib.Path(folder))
+  with _others(folder):
+    return tfds.builder_from_directory(folder)
+
+
+@contextlib.contextmanager
+def _others(folder: str) -> Iterator[None]:
+  """Readers of other packages raise whatever they stumble over."""
+  try:
+    yield
+  except Exception as error:
+    reason = ' '.join(str(error).split())[:200] or type(error).__name__
+    raise ValueError(
+      f'{folder} cannot be read ({reason}): prepare the data set again'
+    ) from error
 
 
 @functools.cache
@@ -217,7 +231,8 @@ def _source(folder: str, split: str, process: int) -> Sequence[dict[str, Any]]:
   import tensorflow_datasets as tfds
 
   skip = {'image': tfds.decode.SkipDecoding()}
-  return builder.as_data_source(split=split, decoders=skip)
+  with _others(folder):
+    return builder.as_data_source(split=split, decoders=skip)
 
 
 def _labels(folder: str, split: str) -> np.ndarray:
@@ -237,7 +252,9 @@ def _labels(folder: str, split: str) -> np.ndarray:
   found = []
   for start in range(0, len(source), _BLOCK):
     block = range(start, min(start + _BLOCK, len(source)))
-    found += [example['label'] for example in source.__getitems__([*block])]
+    with _others(folder):
+      examples = source.__getitems__([*block])
+      found += [int(example['label']) for example in examples]
   labels = np.array(found, np.int32)
   if len(labels) > _BLOCK:
     out = io.BytesIO()

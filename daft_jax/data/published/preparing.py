@@ -128,8 +128,7 @@ def _dataset(
   lacking: list[str] = []
   for need in needs:
     there, lines = _look(row, need, data_dir)
-    if not there:
-      _unpack(row, need.parts, data_dir, say)
+    if not there and _unpack(row, need.parts, data_dir, say):
       there, lines = _look(row, need, data_dir)
     if not there and tfds:
       _prepare(row, need.parts, data_dir, say)
@@ -172,8 +171,9 @@ def _unpack(
   parts: Sequence[str],
   data_dir: pathlib.Path,
   say: Say,
-) -> None:
-  """Checks and unpacks what lies in data_dir for some parts."""
+) -> bool:
+  """Checks and unpacks what lies in data_dir for some parts; whether it did."""
+  done = False
   for download in row.downloads:
     path, archive = data_dir / download.file, download.makes != download.file
     if not path.is_file() or not _is_for(download, parts):
@@ -188,8 +188,10 @@ def _unpack(
     except (ValueError, OSError) as error:
       say(f'  {error}')
     else:
+      done = True
       if row.choice:
-        return
+        break
+  return done
 
 
 def _is_for(download: dataset.Download, parts: Sequence[str]) -> bool:
@@ -208,13 +210,16 @@ def _prepare(
   for name, config in dict.fromkeys(
     row.tfds[x][:2] for x in parts if x in row.tfds
   ):
-    say(f'{name} {config}: TensorFlow Datasets prepares it')
-    builder = tensorflow_datasets.builder(
-      '/'.join(filter(None, (name, config))),
-      data_dir=data_dir,
-      file_format='array_record',
-    )
-    builder.download_and_prepare()
+    called = '/'.join(filter(None, (name, config)))
+    say(f'{called}: TensorFlow Datasets prepares it')
+    try:
+      builder = tensorflow_datasets.builder(
+        called, data_dir=data_dir, file_format='array_record'
+      )
+      builder.download_and_prepare()
+    # Its builders raise what they like: no network, no package, a changed file.
+    except Exception as error:
+      say(f'{called}: not prepared: {type(error).__name__}: {error}')
 
 
 def _instructions(

@@ -8,9 +8,9 @@ kill leaves nothing half. No member may be a link or lead elsewhere, and all of
 them together may not be much larger than the archive, or than the disk.
 """
 
-import contextlib
 import hashlib
 import importlib.util
+import lzma
 import os
 import pathlib
 import re
@@ -23,23 +23,35 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from daft_jax.data.published import dataset
+from daft_jax.data.published import dataset, tars
 
 UNFINISHED = '.unpacking'  # how the names of folders end that a kill leaves
 _MOST_RATIO = 30  # of the members to the archive; images hardly shrink
-_SMALL = 1 << 30  # bytes that may be unpacked whatever the ratio
+_SMALL = 1 << 28  # bytes that may be unpacked whatever the ratio
+_FEW = 5_000  # members that there may be whatever the size of the archive
+_LEAST = 256  # bytes of the archive for each one more
 _CHUNK = 1 << 20
+_LONGEST = 1000, 200  # characters of a path, and of one part
+# A zip's directory is read at once: some 80 bytes a member.
+_MOST_DIRECTORY = 1 << 26
+_DIRECTORY_SHARE = 16  # the archive is that many times as large
 _JUNK = ('__MACOSX', '.DS_Store')
 _VAL = re.compile(r'ILSVRC2012_val_(\d{8})\.JPEG')
 _WNID = re.compile(r'n\d{8}')
 
 
 class _Member(NamedTuple):
-  """A file in an archive: its path, parted, and how to open it."""
+  """An entry of an archive: the path of a file, parted, and how to read it.
+
+  Folders, and what is left out, have no path: they only count.
+  """
 
   parts: tuple[str, ...]
   size: int
-  file: BinaryIO
+  file: BinaryIO | None
+
+
+_NOTHING = _Member((), 0, None)
 
 
 def check(path: pathlib.Path, download: dataset.Download) -> None:
@@ -98,10 +110,15 @@ def unpack(
 def _write(path: pathlib.Path, inside: str, place: pathlib.Path) -> None:
   room = shutil.disk_usage(place).free
   most = max(_SMALL, _MOST_RATIO * path.stat().st_size)
+  members = _FEW + path.stat().st_size // _LEAST
   wnids = _val_classes() if inside == 'val' else []
   total = 0
   try:
-    for member in _members(path, inside):
+    for count, member in enumerate(_members(path, inside), 1):
+      if count > members:
+        raise ValueError(f'it holds more than {members:,} entries')
+      if not member.parts:
+        continue
       total += member.size
       if total > min(most, room):
         why = 'than the disk has room for' if total > room else 'than is usual'
@@ -118,11 +135,18 @@ def _write(path: pathlib.Path, inside: str, place: pathlib.Path) -> None:
   except (
     *(ValueError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile),
     *(FileExistsError, NotADirectoryError, IsADirectoryError),
-    *(NotImplementedError, RuntimeError, OverflowError),
+    *(NotImplementedError, RuntimeError, OverflowError, lzma.LZMAError),
   ) as error:
-    raise ValueError(
-      f'{path} was not unpacked ({error}): download it again'
-    ) from error
+    raise _damaged(path, error) from error
+  except OSError as error:
+    if error.errno is None:  # of gzip and bz2, not of the disk
+      raise _damaged(path, error) from error
+    raise
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+  why = str(error)[:300] or type(error).__name__
+  return ValueError(f'{path} was not unpacked ({why}): download it again')
 
 
 def _members(path: pathlib.Path, inside: str) -> Iterator[_Member]:
@@ -130,50 +154,62 @@ def _members(path: pathlib.Path, inside: str) -> Iterator[_Member]:
   if zipfile.is_zipfile(path):
     yield from _zip_members(path)
     return
-  if not tarfile.is_tarfile(path):
-    raise ValueError('it is neither zip nor tar')
   for member in _tar_members(path):
-    if inside != 'classes':
+    if inside != 'classes' or not member.parts:
       yield member
       continue
     name = member.parts[-1].removesuffix('.tar')
     if not _WNID.fullmatch(name):
       raise ValueError(f'{member.parts[-1][:100]!r} is no archive of a class')
     for image in _tar_members(member.file):
-      yield image._replace(parts=(name, image.parts[-1]))
+      parts = (name, image.parts[-1]) if image.parts else ()
+      yield image._replace(parts=parts)
 
 
 def _zip_members(path: pathlib.Path) -> Iterator[_Member]:
+  _check_directory(path)
   with zipfile.ZipFile(path) as archive:
     for info in archive.infolist():
       mode = info.external_attr >> 16
-      if info.is_dir():
+      if info.filename.endswith('/'):  # is_dir() needs a name
         _parts(info.filename)
+        yield _NOTHING
         continue
       if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise ValueError(f'{info.filename[:100]!r} is a link or a device')
       parts = _parts(info.filename)
-      if parts:
-        with archive.open(info) as file:
-          yield _Member(parts, info.file_size, file)
+      if not parts:
+        yield _NOTHING
+        continue
+      with archive.open(info) as file:
+        yield _Member(parts, info.file_size, file)
+
+
+def _check_directory(path: pathlib.Path) -> None:
+  """Refuses a zip that is mostly a directory, before all of it is read."""
+  size = path.stat().st_size
+  with path.open('rb') as file:
+    file.seek(max(0, size - (1 << 16) - 98))  # a comment, and three records
+    tail = file.read()
+  end = tail[tail.rfind(b'PK\5\6') :]
+  found = int.from_bytes(end[12:16], 'little')
+  if found == 2**32 - 1:
+    end = tail[tail.rfind(b'PK\6\6') :]
+    found = int.from_bytes(end[40:48], 'little')
+  if found > min(_MOST_DIRECTORY, max(_CHUNK, size // _DIRECTORY_SHARE)):
+    raise ValueError(f'its directory has {found:,} bytes')
 
 
 def _tar_members(source: pathlib.Path | BinaryIO) -> Iterator[_Member]:
   """Members are read one after the other, none is extracted by name."""
-  with contextlib.ExitStack() as stack:
-    if isinstance(source, pathlib.Path):
-      archive = stack.enter_context(tarfile.open(source, 'r:*'))
+  for info, file in tars.members(source):
+    parts = _parts(info.name)
+    if info.isdir() or not parts:
+      yield _NOTHING
+    elif file is None:
+      raise ValueError(f'{info.name[:100]!r} is a link or a device')
     else:
-      archive = stack.enter_context(tarfile.open(fileobj=source, mode='r:'))
-    for info in archive:
-      if info.isdir():
-        _parts(info.name)
-        continue
-      if not info.isfile() or info.issparse():
-        raise ValueError(f'{info.name[:100]!r} is a link or a device')
-      parts = _parts(info.name)
-      if parts:
-        yield _Member(parts, info.size, archive.extractfile(info))
+      yield _Member(parts, info.size, file)
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -186,6 +222,8 @@ def _parts(name: str) -> tuple[str, ...]:
   wrong = name.startswith('/') or '\\' in name or '\0' in name
   if wrong or '..' in parts or any(':' in x for x in parts[:1]):
     raise ValueError(f'{name[:100]!r} leads out of its folder')
+  if len(name) > _LONGEST[0] or any(len(x) > _LONGEST[1] for x in parts):
+    raise ValueError(f'{name[:100]!r}... is a long name')
   if any(x in _JUNK or x.startswith('._') for x in parts):
     return ()
   return parts

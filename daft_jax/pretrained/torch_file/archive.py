@@ -61,9 +61,7 @@ def read_entries(file: BinaryIO) -> dict[str, Entry]:
     ValueError: it is not complete, two entries have one name or overlap, or the
       directory is larger than 16 MiB.
   """
-  size = os.fstat(file.fileno()).st_size
-  if _directory_bytes(file, size) > _MOST_DIRECTORY:
-    raise ValueError('the directory of its zip is too large')
+  check_directory(file)
   try:
     with zipfile.ZipFile(file) as archive:
       infos, end = archive.infolist(), archive.start_dir
@@ -141,6 +139,17 @@ def _check(data: np.ndarray, entry: Entry) -> None:
     raise ValueError(
       f'{allowed.show(entry.name)} of its zip has another CRC-32'
     )
+
+
+def check_directory(file: BinaryIO) -> None:
+  """Looks at how large the directory is, which `zipfile` reads at once.
+
+  Raises:
+    ValueError: it is larger than 16 MiB, or the end of the zip is not there.
+  """
+  size = os.fstat(file.fileno()).st_size
+  if _directory_bytes(file, size) > _MOST_DIRECTORY:
+    raise ValueError('the directory of its zip is too large')
 
 
 def _directory_bytes(file: BinaryIO, size: int) -> int:

@@ -237,3 +237,13 @@ def test_check(kind, tmp_path):
   path.write_bytes(b'abd')
   with pytest.raises(ValueError, match=f'has {kind} .*https://example.org/x'):
     unpacking.check(path, download('x.tar', bytes=3, digest=digest))
+
+
+def test_a_gzip_is_read_to_its_checksum(tmp_path):
+  path = tar(tmp_path / 'x.tar.gz', {'top/a': os.urandom(1 << 16)}, 'w:gz')
+  data = bytearray(path.read_bytes())
+  data[1 << 15] ^= 1  # stored as it is, since it cannot be packed
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match='CRC check failed'):
+    unpacking.unpack(path, download('x.tar.gz'), tmp_path)
+  assert not (tmp_path / 'made').exists()

@@ -1,0 +1,294 @@
+"""The steps of one stage: what is kept, and what is used when one is damaged.
+
+  with Checkpoints(folder, mesh, on_damage=print) as saved:
+    state = saved.restore(state)
+    saved.set_aside                 # the damaged ones that were passed over
+
+What is kept is decided by the manifests, which vouch for the accuracies too.
+"""
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from daft_jax.checkpoint import checked, folders
+from daft_jax.checkpoint import manifest as manifests
+from daft_jax.checkpoint.manifest import (
+  CheckpointError,
+  DamagedCheckpoint,
+  Manifest,
+)
+
+PyTree = Any
+PathLike = str | os.PathLike[str]
+
+START = 0
+PAUSED = 'paused'  # inside an epoch
+
+# Two, so that a damaged one costs an epoch and not the stage.
+_LATEST = 2
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+  """The checkpoints of one stage of one trial.
+
+  Attributes:
+    set_aside: an error for every epoch that was found damaged.
+  """
+
+  def __init__(
+    self,
+    folder: PathLike,
+    mesh: Any,
+    *,
+    on_damage: Callable[[str], None] = _log.warning,
+    fix: str = 'delete the folder and begin again',
+  ):
+    """Opens a folder, or makes it.
+
+    Args:
+      folder: of the stage.
+      mesh: from `sharding.make_mesh`; what is read goes onto it.
+      on_damage: called with a line for every epoch that is set aside.
+      fix: what the user is told to do when there is no way on.
+    """
+    self._folder = pathlib.Path(folder).resolve()
+    self._mesh, self._on_damage, self._fix = mesh, on_damage, fix
+    self.set_aside: list[DamagedCheckpoint] = []
+    self._folder.mkdir(parents=True, exist_ok=True)
+    folders.sweep(self._folder)
+    self._steps: dict[int, Manifest] = {}
+    for step in _steps_in(self._folder):
+      try:
+        self._steps[step] = manifests.read(self._path(step), of=self._of(step))
+      except DamagedCheckpoint as error:
+        if step != START:  # `start` says so, and never goes on without.
+          self._set_aside(step, error)
+    self._pool = concurrent.futures.ThreadPoolExecutor(
+      1, thread_name_prefix='checkpoint'
+    )
+    self._saving: concurrent.futures.Future[None] | None = None
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, kind: Any, *unused: Any) -> None:
+    try:
+      self._wait()
+    except CheckpointError:
+      if kind is None:  # After another error, that one is the news.
+        raise
+    finally:
+      self._pool.shutdown()
+
+  def save_start(self, variables: PyTree, notes: dict[str, Any]) -> None:
+    """Saves what the stage starts from, with notes (JSON)."""
+    self._save(START, {'model': variables}, {'notes': notes})
+
+  def start(self) -> tuple[PyTree, dict[str, Any]] | None:
+    """What `save_start` saved, or None if nothing was ever saved here.
+
+    Raises:
+      CheckpointError: it is damaged, or gone though there are epochs.
+    """
+    self._wait()
+    if not begun(self._folder):
+      return None
+    if not self._path(START).is_dir():
+      raise CheckpointError(
+        f'{self._path(START)}, the start of what is saved beside it, is '
+        f'missing. To go on, {self._fix}'
+      )
+    try:
+      variables = self._read(START, {'model': None})['model']
+    except DamagedCheckpoint as error:
+      raise error.with_fix(self._fix) from None
+    return variables, self._steps[START].about['notes']
+
+  def save(self, epoch: int, state: Any, *, id_val: float) -> None:
+    """Saves the state after an epoch (from 1), in the background.
+
+    Raises:
+      CheckpointError: the epoch before could not be saved.
+    """
+    items = {'model': state.variables, 'opt': _rest(state)}
+    self._save(epoch, items, {'id_val': id_val})
+
+  def restore(self, state: Any) -> Any | None:
+    """The state after the latest good epoch in the form of `state`, or None.
+
+    Raises:
+      CheckpointError: there were epochs, and nothing good is left of them,
+        not even the start.
+    """
+    self._wait()
+    wanted = {'model': state.variables, 'opt': _rest(state)}
+    for epoch in reversed(self._epochs()):
+      try:
+        found = self._read(epoch, wanted)
+      except DamagedCheckpoint as error:
+        self._set_aside(epoch, error)
+      else:
+        return state._replace(**found['model'], **found['opt'])
+    if self.set_aside:
+      self.start()
+    return None
+
+  def save_paused(self, state: Any, about: dict[str, Any]) -> None:
+    """Saves the state inside an epoch, now; it lasts until the next epoch.
+
+    Args:
+      state: after some step.
+      about: what else it takes to go on (JSON).
+    """
+    self._wait()
+    items = {'model': state.variables, 'opt': _rest(state)}
+    checked.write(
+      self._folder / PAUSED,
+      checked.snapshot(items),
+      of=f'{self._folder.name}/{PAUSED}',
+      about={**about, 'step': int(state.step)},
+    )
+
+  def paused(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
+    """What `save_paused` saved, in the form of `state`, or None."""
+    path, of = self._folder / PAUSED, f'{self._folder.name}/{PAUSED}'
+    if not path.is_dir():
+      return None
+    try:
+      about = manifests.read(path, of=of).about
+      wanted = {'model': state.variables, 'opt': _rest(state)}
+      found = checked.read(path, wanted, self._mesh, of=of)
+    except DamagedCheckpoint as error:
+      self._set_aside(PAUSED, error)
+      return None
+    return state._replace(**found['model'], **found['opt']), about
+
+  def variables(self, epoch: int) -> PyTree:
+    """The variables after an epoch, on every device of the mesh.
+
+    Raises:
+      DamagedCheckpoint: they are not there any more; the epoch is set aside.
+    """
+    self._wait()  # It may be on its way to the disk.
+    if epoch not in self._steps:
+      why = {manifests.NAME: 'is missing, or the epoch was set aside'}
+      raise DamagedCheckpoint(self._path(epoch), why, fix=self._fix)
+    try:
+      return self._read(epoch, {'model': None})['model']
+    except DamagedCheckpoint as error:
+      if epoch != START:
+        self._set_aside(epoch, error)
+      raise error.with_fix(self._fix) from None
+
+  def rewind(self, epoch: int) -> None:
+    """Forgets what was saved after an epoch, so that it is done again."""
+    self._wait()
+    for later in self._epochs():
+      if later > epoch:
+        self._remove(later)
+    _remove_paused(self._folder)
+
+  def _epochs(self) -> list[int]:
+    return sorted(step for step in self._steps if step != START)
+
+  def _path(self, step: int | str) -> pathlib.Path:
+    return self._folder / str(step)
+
+  def _of(self, step: int) -> str:
+    return f'{self._folder.name}/{step}'
+
+  def _save(
+    self, step: int, items: dict[str, PyTree], about: dict[str, Any]
+  ) -> None:
+    self._wait()
+    self._saving = self._pool.submit(
+      self._write, step, checked.snapshot(items), about
+    )
+
+  def _write(
+    self, step: int, items: dict[str, PyTree], about: dict[str, Any]
+  ) -> None:
+    """In the thread: saves a step, and only then removes another."""
+    self._steps[step] = checked.write(
+      self._path(step), items, of=self._of(step), about=about
+    )
+    _remove_paused(self._folder)
+    epochs = self._epochs()
+    # The highest ID validation accuracy; max takes the first of equals.
+    best = max(
+      epochs, key=lambda e: self._steps[e].about['id_val'], default=START
+    )
+    for epoch in epochs[:-_LATEST]:
+      if epoch != best:
+        self._remove(epoch)
+
+  def _wait(self) -> None:
+    """Until nothing is on its way to the disk; raises what went wrong."""
+    if self._saving is not None:
+      saving = self._saving
+      concurrent.futures.wait([saving])
+      self._saving = None
+      saving.result()
+
+  def _read(
+    self, step: int, wanted: dict[str, PyTree | None]
+  ) -> dict[str, PyTree]:
+    return checked.read(self._path(step), wanted, self._mesh, of=self._of(step))
+
+  def _remove(self, epoch: int) -> None:
+    self._steps.pop(epoch, None)
+    folders.remove(self._path(epoch))
+
+  def _set_aside(self, epoch: int | str, error: DamagedCheckpoint) -> None:
+    self._steps.pop(epoch, None)
+    where = folders.set_aside(self._path(epoch), str(error))
+    self.set_aside.append(error)
+    self._on_damage(f'{error}. It was set aside: {where}')
+
+
+def begun(folder: PathLike) -> bool:
+  """Whether a stage's folder holds anything, good or damaged."""
+  folder = pathlib.Path(folder)
+  others = (folder / name for name in (PAUSED, folders.DAMAGED))
+  return bool(_steps_in(folder)) or any(path.is_dir() for path in others)
+
+
+def prune(folder: PathLike, *, start: bool = True) -> None:
+  """Removes the epochs of a stage's folder; its start stays, if wanted.
+
+  What was set aside stays in any case: it is not ours to delete.
+  """
+  folder = pathlib.Path(folder)
+  folders.sweep(folder)
+  _remove_paused(folder)
+  for step in _steps_in(folder):
+    if step != START or not start:
+      folders.remove(folder / str(step))
+  with contextlib.suppress(OSError):  # Something stays.
+    folder.rmdir()
+
+
+def _remove_paused(folder: pathlib.Path) -> None:
+  if (folder / PAUSED).is_dir():
+    folders.remove(folder / PAUSED)
+
+
+def _steps_in(folder: pathlib.Path) -> list[int]:
+  names = [path.name for path in folder.glob('[0-9]*') if path.is_dir()]
+  return sorted(int(x) for x in names if x.isdecimal() and x == str(int(x)))
+
+
+def _rest(state: Any) -> dict[str, PyTree]:
+  """What of a state is not its variables."""
+  rest = {'step': state.step, 'opt_state': state.opt_state}
+  # Orbax cannot save a tree without leaves.
+  return rest | ({'extra': state.extra} if jax.tree.leaves(state.extra) else {})

@@ -1,0 +1,240 @@
+"""Hostile workdirs: result files of strangers, of which a report is made."""
+
+import json
+import os
+import re
+
+import numpy as np
+
+from tests.hostile import array_files
+from tests.hostile.array_files import BLOCKS
+from tests.hostile.corpus import CODES, NAMES, Case, sparse
+from tests.report import workdirs
+
+ALLOWED = ('details', 'summary', 'ins')  # of what the report itself writes
+HUGE = 10**400
+
+
+def markup(out):
+  """What a browser would take for HTML, or for a link, in report.md."""
+  text = (out / 'report.md').read_text(encoding='utf-8')
+  text = re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
+  text = re.sub(r'(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)', '', text)
+  tags = re.findall(r'(?<!\\)<[/!?]*([A-Za-z][\w-]*)', text)
+  found = [tag for tag in tags if tag not in ALLOWED]
+  found += re.findall(r'(?<!\\)\]\((?![a-z_]+\.png\))[^)]*\)', text)
+  found += [x for x in text if not x.isprintable() and x != '\n']
+  if found:
+    raise ValueError(f'report.md has {found[:5]}')
+
+
+def workdir(folder, methods=('lp', 'ft')):
+  return workdirs.write_workdir(
+    folder / 'run', methods, (0,), ood=('mnist', 'noise_1')
+  )
+
+
+def edited(path, change):
+  value = json.loads(path.read_text())
+  change(value)
+  path.write_text(json.dumps(value))
+
+
+def line(**fields):
+  """Fields of every result line; 'a__b' is b in a."""
+
+  def change(value):
+    for name, new in fields.items():
+      *outer, last = name.split('__')
+      target = value
+      for key in outer:
+        target = target[key]
+      target[last] = new
+
+  def write(folder, canary):
+    for path in workdir(folder).glob('trials/*/result.json'):
+      edited(path, change)
+
+  return write
+
+
+def experiment(**fields):
+  def write(folder, canary):
+    path = workdir(folder) / 'experiment.json'
+    edited(path, lambda value: value.update(fields))
+
+  return write
+
+
+def file(name, data):
+  """One file is bytes, or is made by `data(path, canary)`."""
+
+  def write(folder, canary):
+    run = workdir(folder)
+    (path, *_) = [*run.glob(name)] or [run / name]
+    if callable(data):
+      path.unlink(missing_ok=True)
+      data(path, canary)
+    else:
+      path.write_bytes(data)
+
+  return write
+
+
+def named(name):
+  """A name wherever a workdir has one."""
+
+  def change(value):
+    for field in ('suite', 'backbone', 'weights'):
+      value[field] = name
+    if 'trial' not in value:
+      value['config'] |= {name: name, 'note': [name]}
+      return
+    value['method'] += name
+    for field in ('ood', 'summaries', 'metrics'):
+      first = next(iter(value[field].values()), 0.5)
+      value[field][f'{name} {field}'] = first
+    value['versions'] = {'jax': name, name: '1'}
+
+  def write(folder, canary):
+    run = workdir(folder)
+    edited(run / 'experiment.json', change)
+    for path in run.glob('trials/*/result.json'):
+      edited(path, change)
+    (path, *_) = run.glob('trials/*/result.json')
+    value = json.loads(path.read_text())
+    fields = {'ood': {f'{name} 1': 0.5}, 'summaries': {f'{name} 2': 0.5}}
+    text = json.dumps({k: value[k] for k in ('trial', 'method')} | fields)
+    (run / 'eval.jsonl').write_text(text + '\n')
+
+  return write
+
+
+def arrays(make):
+  """Histograms of which those of one file are others."""
+
+  def write(folder, canary):
+    for path in workdir(folder).glob('trials/*/arrays.npz'):
+      make(path, canary)
+
+  return write
+
+
+def histogram(counts, edges):
+  def make(path, canary):
+    values = {}
+    for split in ('id_test', 'mnist', 'noise_1'):
+      for measure in ('l2', 'cosine'):
+        values[f'{split}/{measure}_counts'] = counts
+        values[f'{split}/{measure}_edges'] = edges
+    np.savez(path, **values)
+
+  return arrays(make)
+
+
+def packed(write):
+  """Those of one file are an npz, which `write(folder, canary)` writes."""
+
+  def make(folder, canary):
+    first, *others = workdir(folder, ('ft',)).glob('trials/*/arrays.npz')
+    write(first.parent, canary)
+    for path in others:
+      path.write_bytes(first.read_bytes())
+
+  return make
+
+
+def elsewhere(folder, canary):
+  """Only results.jsonl was kept, and its trial leads out."""
+  run = workdir(folder)
+  (path, *_) = sorted(run.glob('trials/*/result.json'))
+  value = json.loads(path.read_text()) | {'trial': '../../../../etc'}
+  (run / 'results.jsonl').write_text(json.dumps(value) + '\n')
+  (run / 'trials').rename(folder / 'gone')
+
+
+RESULT, EVAL = 'trials/*/result.json', 'eval.jsonl'
+DEEP = b'{"a":' * 100_000
+REFUSED = {
+  'deep result': file(RESULT, DEEP),
+  'deep experiment': file('experiment.json', DEEP),
+  'deep eval': file(EVAL, DEEP),
+  'list': file(RESULT, b'[1]'),
+  'NaN': file(RESULT, b'{"seed": NaN}'),
+  'bytes': file(RESULT, bytes(range(256))),
+  'digits': file(RESULT, b'{"seed": ' + b'9' * 100_000 + b'}'),
+  'hole': file(RESULT, lambda path, _: sparse(path, 1 << 36)),
+  'hole of an experiment': file(
+    'experiment.json', lambda path, _: sparse(path, 1 << 36)
+  ),
+  'folder': file(RESULT, lambda path, _: path.mkdir()),
+  'another trial': line(trial='../../x'),
+  'infinity': line(seconds=1e999),
+  'beyond infinity': file(RESULT, b'{"id_val": 1e999}'),
+  'accuracy': line(ood__mnist=-0.5),
+  'text of an accuracy': line(ood__mnist='<b>'),
+  'seed': line(seed=[0]),
+  'true': line(id_test=True),
+  'escape codes': line(id_test=CODES),
+  'config': experiment(config=[1, 2]),
+  'methods': experiment(config={'methods': [[1], {}]}),
+  'methods of a number': experiment(config={'methods': 5}),
+  'selection': experiment(config={'selection': CODES}),
+  'selection of a list': experiment(config={'selection': [[]]}),
+  'metrics': line(metrics={'id_test': {'loss': '<b>'}}),
+  'versions': line(versions=['<b>']),
+  'eval of a list': file(EVAL, b'{"trial": [], "method": 1, "ood": {}}\n'),
+  'large number': line(feature_l2=HUGE),
+  'large rate': line(lr=HUGE),
+  'large seed': line(seed=10**4000),
+  'escape codes in names': named(CODES),
+  'large epoch': line(epoch=HUGE),
+  'large C': line(C=HUGE),
+  'large seconds': line(seconds=HUGE),
+  'large loss': line(metrics={'id_test': {'loss': HUGE}}),
+}
+CLEAN = {
+  'null': line(id_test=None, feature_l2=None, ood__mnist=None, ood_mean=None),
+  'trial elsewhere': elsewhere,
+  'pipe': file(EVAL, lambda path, _: os.mkfifo(path)),
+}
+NUMBERS = np.arange(101.0)
+ARRAYS, COUNTS = 'arrays.npz', 'id_test/l2_counts.npy'
+HISTOGRAMS = {
+  'objects': packed(array_files.npz({COUNTS: array_files.objects}, ARRAYS)),
+  'a size': packed(
+    array_files.npz({COUNTS: array_files.npy('<f8', (2**45,))}, ARRAYS)
+  ),
+  'a bomb': packed(
+    array_files.large(
+      array_files.npy('<f8', (BLOCKS << 21,)), BLOCKS, COUNTS, ARRAYS
+    )
+  ),
+  'texts': histogram(np.array(['a'] * 100), NUMBERS),
+  'shape': histogram(np.ones((10, 20)), NUMBERS),
+  'few edges': histogram(np.ones(100), np.ones(3)),
+  'one count': histogram(np.ones(()), np.ones(())),
+  'infinite counts': histogram(np.full(100, np.inf), NUMBERS),
+  'complex': histogram(np.ones(100) * 1j, NUMBERS),
+}
+SOUND = {  # What is drawn may be odd.
+  'negative counts': histogram(-np.ones(100), NUMBERS),
+  'backward edges': histogram(np.ones(100), -NUMBERS),
+  'equal edges': histogram(np.ones(100), np.zeros(101)),
+}
+
+
+def of(cases, *args, **options):
+  return {
+    f'report: {k}': Case(v, 'report', *args, **options)
+    for k, v in cases.items()
+  }
+
+
+CASES = {
+  **of(REFUSED, 2),
+  **of(CLEAN, 0, check=markup),
+  **of({f'histogram of {k}': v for k, v in HISTOGRAMS.items()}, 2),
+  **of({f'histogram of {k}': v for k, v in SOUND.items()}, 0, check=markup),
+  **of({f'name {k}': named(v) for k, v in NAMES.items()}, 0, check=markup),
+}

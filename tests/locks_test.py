@@ -1,0 +1,68 @@
+"""A lock ends with its process, whatever way that ends."""
+
+import subprocess
+import sys
+
+from daft_jax import locks
+
+PROGRAM = """
+import pathlib, sys
+from daft_jax import locks
+
+with locks.held(pathlib.Path(sys.argv[1])) as owner:
+  print('mine' if owner is None else owner, flush=True)
+  if owner is None:
+    sys.stdin.read()
+"""
+
+
+def start(path):
+  process = subprocess.Popen(
+    [sys.executable, '-c', PROGRAM, str(path)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  return process, process.stdout.readline().strip()
+
+
+def test_one_process_has_it(tmp_path):
+  path = tmp_path / 'lock'
+  first, said = start(path)
+  assert said == 'mine'
+  second, said = start(path)
+  assert said.endswith(f'process {first.pid}') and said.startswith('host ')
+  second.communicate(timeout=20)
+  with locks.held(path) as owner:
+    assert owner.endswith(f'process {first.pid}')
+  first.communicate('', timeout=20)
+  with locks.held(path) as owner:
+    assert owner is None
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+  path = tmp_path / 'lock'
+  for _ in range(3):
+    process, said = start(path)
+    assert said == 'mine'
+    process.kill()
+    process.communicate(timeout=20)
+
+
+def test_a_child_does_not_keep_it(tmp_path):
+  path = tmp_path / 'lock'
+  with locks.held(path):
+    child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)
+  with locks.held(path) as owner:
+    assert owner is None
+  child.communicate(b'\n', timeout=20)
+
+
+def test_what_is_written_in_it_is_only_for_people(tmp_path):
+  path = tmp_path / 'lock'
+  for text in ('', '[]', '{"host": 3}', 'no JSON'):
+    path.write_text(text)
+    assert locks.owner(path) == 'another process'
+    with locks.held(path) as owner:
+      assert owner is None
+  assert locks.owner(path).startswith('host ')

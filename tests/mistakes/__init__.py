@@ -1,0 +1,1 @@
+"""Mistakes of users, as data: each is caught before anything is trained."""
