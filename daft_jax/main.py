@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   # Orbax and JAX log each checkpoint and compilation through absl.
   logging.getLogger('absl').setLevel(logging.ERROR)
+  config = None
   try:
     config, workdir = parse(argv)
     with writer.messages(), signals.handled():
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'daft_jax: {error}: {fix}', file=sys.stderr)
     return 1
   except (RuntimeError, MemoryError) as error:
-    if not _is_out_of_memory(error):
+    if config is None or not _is_out_of_memory(error):
       raise
     print(f'daft_jax: {_out_of_memory(config)}', file=sys.stderr)
     return 1
