@@ -123,14 +123,14 @@ def read(job):
   err = io.TextIOWrapper(io.BytesIO(), 'utf-8', errors='backslashreplace')
   status, fault = None, ''
   _forget()
-  started = time.monotonic()
+  started = time.process_time()  # Other programs may be running.
   with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     try:
       path, into = pathlib.Path(job['path']), pathlib.Path(job['out'])
       status = READ[job['how']](path, into, job['args'])
     except BaseException:  # also a SystemExit, which is no status of ours
       fault = traceback.format_exc()
-  seconds = time.monotonic() - started
+  seconds = time.process_time() - started
   texts = {}
   for name, stream in (('out', out), ('err', err)):
     stream.flush()

@@ -134,7 +134,7 @@ def test_views_stay_in_their_storage(kind, path, view):
 
 def refuse(path, match=None, limit=2**21):
   """The file is refused in one line, soon, and at no cost of memory."""
-  started = time.monotonic()
+  started = time.process_time()
   tracemalloc.start()
   try:
     with pytest.raises(ValueError, match=match) as error:
@@ -142,7 +142,7 @@ def refuse(path, match=None, limit=2**21):
     assert tracemalloc.get_traced_memory()[1] < limit
   finally:
     tracemalloc.stop()
-  assert time.monotonic() - started < 5
+  assert time.process_time() - started < 5
   text = str(error.value)
   assert text.startswith(str(path)) and '\n' not in text and len(text) < 1000
   return text
