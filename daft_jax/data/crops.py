@@ -20,17 +20,13 @@ import numpy as np
 from PIL import Image
 
 from daft_jax import names
+from daft_jax.data.preprocess import FILTERS
 
 SCALE = (0.08, 1.0)  # share of the picture's area
 RATIO = (3 / 4, 4 / 3)  # width / height
 TRIES = 10
 
 _FAR = 2  # a side that shrinks by more is averaged over areas
-
-FILTERS = {
-  'bilinear': Image.Resampling.BILINEAR,
-  'bicubic': Image.Resampling.BICUBIC,
-}
 
 
 class Box(NamedTuple):

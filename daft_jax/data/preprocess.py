@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from PIL import Image
 
-_FILTERS = {
+FILTERS = {
   'bilinear': Image.Resampling.BILINEAR,
   'bicubic': Image.Resampling.BICUBIC,
 }
@@ -55,10 +55,10 @@ class Preprocess:
         f'Preprocess: resize must be 0 or at least image_size '
         f'({self.image_size}), not {self.resize}'
       )
-    if self.interpolation not in _FILTERS:
+    if self.interpolation not in FILTERS:
       raise ValueError(
         f'Preprocess: interpolation is {self.interpolation!r}; say one of '
-        f'{", ".join(_FILTERS)}'
+        f'{", ".join(FILTERS)}'
       )
     if self.image_size < 1:
       raise ValueError(
@@ -123,7 +123,7 @@ class Preprocess:
 
   def _resized(self, images: np.ndarray) -> np.ndarray:
     """uint8 [B, H, W, C] -> uint8 [B, image_size, image_size, C]."""
-    size, how = self.image_size, _FILTERS[self.interpolation]
+    size, how = self.image_size, FILTERS[self.interpolation]
     channels = images.shape[-1]
     resized = np.empty((len(images), size, size, channels), np.uint8)
     for i, image in enumerate(images):
