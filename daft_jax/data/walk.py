@@ -30,7 +30,9 @@ def shown(name: object) -> str:
   return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
-def existing(path: PathLike) -> pathlib.Path:
+def existing(
+  path: PathLike, *, called: str = '', give: str = 'a folder of class folders'
+) -> pathlib.Path:
   """The folder, `~` expanded; ValueError, with what is near, if it is none."""
   try:
     path = pathlib.Path(path).expanduser()
@@ -41,7 +43,7 @@ def existing(path: PathLike) -> pathlib.Path:
     beside = [shown(p.name) for p in folders(path.parent)]
     parent = str(path.parent).replace('{', '{{').replace('}', '}}')
     hint = names.did_you_mean(path.name, beside, f'{parent}/{{}}')
-    raise ValueError(f'{path} {what}: give a folder of class folders.{hint}')
+    raise ValueError(f'{called}{shown(path)} {what}: give {give}.{hint}')
   return path
 
 

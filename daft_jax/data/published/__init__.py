@@ -117,17 +117,9 @@ def load(
 
 
 def existing(data_dir: PathLike) -> pathlib.Path:
-  try:
-    path = pathlib.Path(data_dir).expanduser()
-  except RuntimeError as error:  # ~ of nobody
-    raise ValueError(f'{data_dir}: {error}') from None
-  if not path.is_dir():
-    what = 'is a file' if path.exists() else 'does not exist'
-    raise ValueError(
-      f'data_dir {walk.shown(path)} {what}: give the folder that holds the '
-      'data sets'
-    )
-  return path
+  """The folder, `~` expanded; ValueError if it is none."""
+  give = 'the folder that holds the data sets'
+  return walk.existing(data_dir, called='data_dir ', give=give)
 
 
 def _find(
