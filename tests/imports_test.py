@@ -21,7 +21,7 @@ LAYERS = (
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods', 'results'),
     *('settings', 'data.suites', 'pretrained.registry'),
-    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine'),
+    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe'),

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daft_jax import names
+from daft_jax import names, processes
 from daft_jax.data import folder, images, walk
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples
@@ -66,7 +66,8 @@ def read(
   Args:
     found: what `folder.scan` returns.
     preprocess: its size, cut and interpolation are used, not mean and std. Or
-      one for each split; None: images are looked at and stay on disk.
+      one for each split; None: images are looked at and stay on disk. Of
+      several processes each then reads its share of them.
     bad_files: what to do where a file cannot be read: 'error' refuses and lists
       all of them; 'skip' leaves them out and says how many; 'report' leaves
       them out and lists each.
@@ -131,20 +132,28 @@ def _read_split(
 
   room = _Room(_ROOM)
 
-  def one(row: int) -> _File:
-    path, label = split.paths[row], split.labels[row]
+  def one(row: int) -> tuple[str, str]:
+    """The digest of a file, or what is wrong with it."""
     try:
-      data = images.read(path)
+      data = images.read(split.paths[row])
       with room.taken(images.count_pixels(data)):
         picture = np.asarray(images.decode(data))
         if preprocess is not None:
           pixels[row] = preprocess.cut(picture[None])[0]
         del picture  # while its room is taken
     except (OSError, ValueError) as error:
-      return _File(name, path, label, '', str(error))
-    return _File(name, path, label, hashlib.sha256(data).hexdigest(), '')
+      return '', str(error)
+    return hashlib.sha256(data).hexdigest(), ''
 
-  return pixels, list(pool.map(one, range(len(split.paths))))
+  rows = range(len(split.paths))
+  if preprocess is None:
+    done = processes.gathered([*pool.map(one, processes.mine(len(rows)))])
+  else:
+    done = pool.map(one, rows)
+  return pixels, [
+    _File(name, split.paths[row], split.labels[row], *found)
+    for row, found in zip(rows, done, strict=True)
+  ]
 
 
 class _Room:

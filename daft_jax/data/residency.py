@@ -4,12 +4,16 @@
   choice.residency, choice.why      # 'host', '150 MB, and 12.0 GB are free'
 
 The batches are the same, bit for bit, so that a run may go on with another
-choice; what differs is memory and speed.
+choice; what differs is memory and speed. Of several processes each reads its
+own rows of every batch, and those are others in every epoch: there it is
+'stream'.
 """
 
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import jax
 
 from daft_jax.data import augment
 from daft_jax.data.preprocess import Preprocess
@@ -63,9 +67,18 @@ def choose(
     mesh: the devices.
 
   Raises:
-    ValueError: the recipe or the memory does not allow it.
+    ValueError: the recipe, the memory or the number of processes does not
+      allow it.
   """
   whole = augment.AUGMENTATIONS[recipe.augment].places is None
+  processes = jax.process_count()
+  if processes > 1 and wanted in ('host', 'device'):
+    raise ValueError(
+      f'residency is {wanted!r}, for which each of {processes} processes would '
+      "read and keep all images: say 'stream' or 'auto'"
+    )
+  if processes > 1 and wanted == 'auto':
+    return Choice('stream', f'each of {processes} processes reads its rows')
   free, room = host_memory(), device_memory(mesh)
   if wanted == 'device':
     if whole or not recipe.colour.off:
