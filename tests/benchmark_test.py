@@ -8,6 +8,7 @@ import pytest
 
 from daft_jax import benchmark
 from daft_jax.benchmark import __main__ as main
+from daft_jax.benchmark import save
 
 LINE = re.compile(
   r'^  (\S.*?)\s+min (\d[\d.]*)( s)?  median (\d[\d.]*)( s)?  max (\d[\d.]*)'
@@ -115,3 +116,12 @@ def test_sides_are_interleaved_and_the_first_round_is_left_out():
   )
   assert times == [[1.0, 1.0], [3.0, 3.0]]
   assert ''.join(done) == 'ababab'
+
+
+def test_save_compares_with_orbax_alone(capsys, monkeypatch):
+  monkeypatch.setattr(save, '_BYTES', 1e6)
+  main.main(['save', '--rounds=5'])
+  text = capsys.readouterr().out
+  least, middle, most = values(text)['ratio']
+  assert 0 < least <= middle <= most
+  assert 'ratio of medians' in text

@@ -240,12 +240,8 @@ def test_what_was_written_wrong_is_found_by_its_leaf(copy, template, expected):
   path = 'model/params/head/bias'
   other = manifests.hash_leaf(variables(4)['params']['head']['bias'])
   (step / manifests.NAME).unlink()
-  manifests.write(
-    step,
-    manifest.leaves | {path: other},
-    of='0_ft/3',
-    about=manifest.about,
-  )
+  leaves = manifest.leaves | {path: other}
+  manifests.write(step, manifest._replace(leaves=leaves))
   with checkpoint.Checkpoints(copy, mesh(), on_damage=len) as saved:
     assert bits(saved.restore(template)) == expected[2]
     (error,) = saved.set_aside

@@ -61,7 +61,7 @@ ASIDE_USERS = {'experiment': ('report',), 'further': ('report.collect',)}
 OWNERS = {
   'absl.app': ('main',),
   'absl.flags': ('main',),
-  'orbax': ('checkpoint.checked',),
+  'orbax': ('checkpoint.checked', 'benchmark.save'),
   'tensorstore': ('checkpoint.checked',),
   'xxhash': ('checkpoint.manifest',),
   'matplotlib': ('report.figures', 'report.histograms'),

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
-from daft_jax.benchmark import bn, data, load
+from daft_jax.benchmark import bn, data, load, save
 
 _BENCHMARKS = {
   'bn': bn.bench_bn,
   'load': load.bench_load,
   'data': data.bench_data,
+  'save': save.bench_save,
 }
 _OF = {'model': 'bn', 'file': 'load', 'images': 'data'}
 

@@ -63,6 +63,7 @@ def write(
   """Saves items (from `snapshot`), whole or not at all.
 
   The order is data, manifest, disk, name: what has its name has all of it.
+  Hashes are taken while Orbax, and then the disk, is waited for.
 
   Raises:
     CheckpointError: no space, for example; what was there before still is.
@@ -76,7 +77,10 @@ def write(
       for name, tree in items.items():
         with _checkpointer() as checkpointer:
           checkpointer.save(temporary / name, args=ocp.args.StandardSave(tree))
-    found = manifests.write(temporary, leaves.result(), of=of, about=about)
+      files = other.submit(manifests.hash_new_files, temporary)
+      folders.flush_all(temporary)
+    found = Manifest(of, about, leaves.result(), files.result())
+    manifests.write(temporary, found)
     folders.finish(temporary, folder)
   except Exception as error:
     if temporary:  # Make room at once: the disk may be full.

@@ -34,17 +34,22 @@ def finish(temporary: pathlib.Path, folder: pathlib.Path) -> None:
 
   All in it is on the disk before: a power cut leaves all of it or nothing.
   """
-  for path in temporary.rglob('*'):
+  flush_all(temporary)
+  if folder.exists():
+    remove(folder)
+  os.replace(temporary, folder)
+  flush(folder.parent)
+
+
+def flush_all(folder: pathlib.Path) -> None:
+  """Brings all that is in a folder to the disk; costs nothing if it is."""
+  for path in folder.rglob('*'):
     if path.is_dir():
       flush(path)
     else:
       with open(path, 'r+b') as file:
         os.fsync(file.fileno())
-  flush(temporary)
-  if folder.exists():
-    remove(folder)
-  os.replace(temporary, folder)
-  flush(folder.parent)
+  flush(folder)
 
 
 def remove(folder: pathlib.Path) -> None:

@@ -1,7 +1,8 @@
 """What a saved folder must hold, hash by hash: `manifest.json`.
 
   leaves = hash_leaves({'model': variables})    # of the arrays, before
-  write(folder, leaves, of='0_ft/3', about={})  # of the files, after
+  files = hash_new_files(folder)                # of the files, after
+  write(folder, Manifest('0_ft/3', {}, leaves, files))
   manifest = read(folder, of='0_ft/3')          # else DamagedCheckpoint
   wrong = check_files(folder, manifest)         # {} or {file: why}
 
@@ -120,22 +121,18 @@ def hash_leaves(items: Mapping[str, PyTree]) -> dict[str, Leaf | None]:
   return found
 
 
-def write(
-  folder: pathlib.Path,
-  leaves: Mapping[str, Leaf | None],
-  *,
-  of: str,
-  about: dict[str, Any],
-) -> Manifest:
-  """Writes the manifest of a folder that has everything else."""
-  files = {
+def hash_new_files(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
+  """Size and hash of all that was just written into a folder."""
+  return {
     path.relative_to(folder).as_posix(): _hash_new_file(path)
     for path in sorted(folder.rglob('*'))
     if path.is_file()
   }
-  manifest = Manifest(of, about, dict(leaves), files)
+
+
+def write(folder: pathlib.Path, manifest: Manifest) -> None:
+  """Writes the manifest of a folder that has everything else."""
   (folder / NAME).write_bytes(_encode(manifest))
-  return manifest
 
 
 def read(folder: pathlib.Path, *, of: str) -> Manifest:

@@ -143,7 +143,8 @@ def orbax(change, vouched=True):
     leaves |= change(place, canary) or {}
     if vouched:
       (place / manifest.NAME).unlink()
-      manifest.write(place, leaves, of='w', about={})
+      files = manifest.hash_new_files(place)
+      manifest.write(place, manifest.Manifest('w', {}, leaves, files))
 
   return write
 
