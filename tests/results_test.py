@@ -135,15 +135,15 @@ def test_damaged_lines_are_named(workdir):
 @pytest.mark.parametrize(
   'fields, message',
   [
-    ({'id_val': 97.5}, "'id_val' is 97.5, accuracies are in"),
-    ({'ood': {'mnist': -0.1}}, "'ood/mnist' is -0.1, accuracies are in"),
+    ({'id_val': 97.5}, "'id_val' cannot be 97.5: accuracies are in"),
+    ({'ood': {'mnist': -0.1}}, "'ood/mnist' cannot be -0.1: accuracies are in"),
     ({'ood': {'mnist': '0.3'}}, "'ood/mnist' cannot be '0.3'"),
     ({'ood': [0.3]}, r"'ood' cannot be \[0.3\]"),
     (
       {'summaries': {'union': 62}},
-      "'summaries/union' is 62, accuracies are in",
+      "'summaries/union' cannot be 62: accuracies are in",
     ),
-    ({'summaries': {'union': -0.1}}, "'summaries/union' is -0.1"),
+    ({'summaries': {'union': -0.1}}, "'summaries/union' cannot be -0.1"),
     ({'summaries': {'union': '0.3'}}, "'summaries/union' cannot be '0.3'"),
     ({'summaries': {'union': True}}, "'summaries/union' cannot be True"),
     ({'summaries': [0.3]}, r"'summaries' cannot be \[0.3\]"),

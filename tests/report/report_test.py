@@ -177,7 +177,7 @@ def test_further_ood_sets(tmp_path):
   assert 'Left out: 1 trial that' in text
   with open(workdir / 'eval.jsonl', 'a') as file:
     file.write('{"trial": "a", "method": "ft"}\n')
-  with pytest.raises(results.ResultsError, match=r"eval\.jsonl:5: 'ood'"):
+  with pytest.raises(results.ResultsError, match=r"eval\.jsonl:5: field 'ood'"):
     report.write_report(workdir)
 
 
