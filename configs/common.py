@@ -15,7 +15,7 @@ of them. On the command line, after the file or as a flag of its own:
   --config=configs/x.py:methods=ft+daft,seeds=0+1,epochs=5
   --config.epochs=5 --config.optimizer.momentum=0.8
 
-`daft_jax/settings.py` says which values are allowed.
+`daft_jax/settings/rules.py` says which values are allowed.
 """
 
 import ml_collections

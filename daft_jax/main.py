@@ -27,7 +27,6 @@ from ml_collections import ConfigDict
 
 from daft_jax import experiment, names, results, settings, signals, writer
 from daft_jax.checkpoint import CheckpointError
-from daft_jax.data import walk
 from daft_jax.data.records import DataError
 
 _FLAGS = ('--config', '--workdir')
@@ -208,7 +207,7 @@ def load_config(name: str) -> Any:
 
 def _said(error: BaseException) -> str:
   try:
-    return walk.shown(error)
+    return names.shown(error)
   except Exception:  # A class of the config's own may say anything.
     return 'it cannot be shown'
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 
 _MOST = 40  # known names in an error
+_SHOWN = 500  # characters of a name or a path in a message
 
 
 def check(name: str, known: Iterable[str], kind: str) -> str:
@@ -77,3 +78,15 @@ def listed(names: Iterable[object], most: int = 8) -> str:
   shown = [str(name) for name in names]
   more = f' and {len(shown) - most} more' if len(shown) > most else ''
   return ', '.join(shown[:most]) + more
+
+
+def shown(name: object) -> str:
+  """A name or a path for a message: no control characters, not endless.
+
+  Example:
+    >>> shown('cat' + chr(27) + '.jpg')
+    'cat\\\\x1b.jpg'
+  """
+  text = str(name)
+  text = text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'
+  return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

@@ -98,7 +98,8 @@ def _open(
     if config['eval_only']:  # On other images than it was trained on.
       settings, wanted = ({**x, _DATA: ''} for x in (settings, wanted))
     if _is_same(workdir, settings, wanted, config['change']):
-      methods = list(dict.fromkeys([*before['config']['methods'], *methods]))
+      known = (before.get('config') or {}).get('methods') or ()
+      methods = list(dict.fromkeys([*known, *methods]))
       begun = before.get('machine')
     if config['eval_only']:
       return machine.promise(now, begun)

@@ -1,11 +1,15 @@
 """Checkpoints: what is kept, and that it is what was saved."""
 
+import os
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from daft_jax import checkpoint, optim, sharding, train
+from daft_jax.checkpoint import manifest
 
 OPTIMIZER = optim.Optimizer(epochs=4, steps_per_epoch=2)
 
@@ -141,3 +145,56 @@ def test_relative_paths(tmp_path, monkeypatch):
   checkpoint.save_variables('final', variables(1.0))
   assert steps(tmp_path / 'here') == [0, 1]
   assert_same(checkpoint.load_variables('final', mesh()), variables(1.0))
+
+
+def saved_with(folder, *named):
+  """Variables whose manifest, with a right hash, names other files as well."""
+  checkpoint.save_variables(folder, variables(1))
+  found = manifest.read(folder, of=folder.name)
+  found.files.update({name: (4, '0' * 32) for name in named})
+  (folder / manifest.NAME).write_bytes(manifest._encode(found))
+
+
+@pytest.mark.parametrize(
+  'name', ['../x', 'model/../../x', '/dev/zero', '/etc/passwd', 'a\0b', '..']
+)
+def test_a_manifest_names_nothing_outside(tmp_path, monkeypatch, name):
+  saved_with(tmp_path / 'final', name)
+  (tmp_path / 'x').write_text('abcd')
+  monkeypatch.setattr(manifest, '_hash_file', None)  # Nothing is read.
+  with pytest.raises(checkpoint.DamagedCheckpoint, match='outside of the fold'):
+    checkpoint.load_variables(tmp_path / 'final', mesh())
+
+
+@pytest.mark.parametrize('what', ['link', 'device', 'folder', 'pipe'])
+@pytest.mark.parametrize(
+  'name', ['strange', 'model/_METADATA', 'manifest.json']
+)
+def test_only_plain_files_are_read(tmp_path, what, name):
+  folder = tmp_path / 'final'
+  saved_with(folder)
+  path = folder / name
+  data = path.read_bytes() if path.exists() else b'text'
+  path.unlink(missing_ok=True)
+  if what == 'pipe':
+    os.mkfifo(path)
+  else:
+    there = pathlib.Path('/dev/zero' if what == 'device' else tmp_path / 'x')
+    if what == 'link':
+      there.write_bytes(data)  # The right bytes, elsewhere.
+    path.symlink_to(tmp_path if what == 'folder' else there)
+  with pytest.raises(checkpoint.DamagedCheckpoint) as error:
+    checkpoint.load_variables(folder, mesh())
+  why = 'is a pipe or a device' if what == 'pipe' else 'is a link'
+  assert f'file {name} {why}' in str(error.value)
+
+
+def test_a_manifest_of_codes_and_of_lists_is_damage(tmp_path):
+  folder = tmp_path / 'final'
+  saved_with(folder, 'x\x1b[2J')
+  with pytest.raises(checkpoint.DamagedCheckpoint) as error:
+    checkpoint.load_variables(folder, mesh())
+  assert str(error.value).isprintable()
+  (folder / manifest.NAME).write_bytes(b'[' * 100_000)
+  with pytest.raises(checkpoint.DamagedCheckpoint, match='other bytes'):
+    checkpoint.load_variables(folder, mesh())

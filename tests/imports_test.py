@@ -19,8 +19,9 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 LAYERS = (
   ('names',),
   (
-    *('trees', 'sharding', 'metrics', 'writer', 'methods', 'results'),
-    *('settings', 'data.suites', 'pretrained.registry'),
+    *('trees', 'sharding', 'metrics', 'writer', 'methods'),
+    *('results', 'results.*', 'settings', 'settings.*'),
+    *('data.suites', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
@@ -49,12 +50,14 @@ GROUPS = (
   ('benchmark', 'benchmark.*'),
   ('checkpoint', 'checkpoint.*'),
   ('pretrained', 'pretrained.*'),
+  ('results', 'results.*'),
+  ('settings', 'settings.*'),
   ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only
-# `results` and each other. One module, which prints the table, imports it.
+# `results`, `names` and each other. Who prints a table or adds lines uses it.
 ASIDE = ('report', 'report.*')
-ASIDE_IMPORTS = (*ASIDE, 'results')
+ASIDE_IMPORTS = (*ASIDE, 'results', 'results.*', 'names')
 ASIDE_USERS = {'experiment': ('report',), 'further': ('report.collect',)}
 
 # Library -> the only modules that import it.
@@ -76,7 +79,10 @@ OWNERS = {
   'flax.nnx': (),
   'ml_collections': ('experiment', 'main', 'settings'),
 }
-NO_JAX = (*ASIDE, 'results', 'data.suites', 'pretrained.registry')
+NO_JAX = (
+  *(*ASIDE, 'results', 'results.*', 'names'),
+  *('data.suites', 'pretrained.registry'),
+)
 JAX = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
 
 FILE_LINES = 300

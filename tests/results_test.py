@@ -135,15 +135,15 @@ def test_damaged_lines_are_named(workdir):
 @pytest.mark.parametrize(
   'fields, message',
   [
-    ({'id_val': 97.5}, "'id_val' is 97.5, accuracies are in"),
-    ({'ood': {'mnist': -0.1}}, "'ood/mnist' is -0.1, accuracies are in"),
+    ({'id_val': 97.5}, "'id_val' cannot be 97.5: accuracies are in"),
+    ({'ood': {'mnist': -0.1}}, "'ood/mnist' cannot be -0.1: accuracies are in"),
     ({'ood': {'mnist': '0.3'}}, "'ood/mnist' cannot be '0.3'"),
     ({'ood': [0.3]}, r"'ood' cannot be \[0.3\]"),
     (
       {'summaries': {'union': 62}},
-      "'summaries/union' is 62, accuracies are in",
+      "'summaries/union' cannot be 62: accuracies are in",
     ),
-    ({'summaries': {'union': -0.1}}, "'summaries/union' is -0.1"),
+    ({'summaries': {'union': -0.1}}, "'summaries/union' cannot be -0.1"),
     ({'summaries': {'union': '0.3'}}, "'summaries/union' cannot be '0.3'"),
     ({'summaries': {'union': True}}, "'summaries/union' cannot be True"),
     ({'summaries': [0.3]}, r"'summaries' cannot be \[0.3\]"),
@@ -301,3 +301,69 @@ def test_summary_is_mean_and_deviation_over_seeds():
   assert math.isnan(row.ood['b'].mean)  # one seed lacks it
   (row,) = summary.summarize(lines[:1])
   assert row.id_test.mean == 0.8 and math.isnan(row.id_test.std)
+
+
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({'trial': '../x'}, "'trial' cannot be '../x': it has to be the name of"),
+    ({'method': 'a\x1b[2J'}, r"'method' cannot be 'a\\x1b\[2J': it has to be"),
+    ({'suite': 'x' * 1001}, r"'suite' cannot be 'x{79}\.\.\.: it has to be"),
+    ({'ood': {'\u202e': 0.5}}, r"'ood' cannot be {'\\u202e': 0.5}: it has to"),
+    ({'seed': 10**400}, r"'seed' cannot be 10{79}\.\.\.: it has to be a whole"),
+    ({'seed': 10**5000}, "'seed' cannot be so large: it has to be a whole"),
+    ({'seconds': 10**400}, 'it has to be a number up to 1e'),
+    ({'feature_l2': -1e200}, "'feature_l2' cannot be -1e"),
+    (
+      {'metrics': {'mnist': {'loss': [0.5]}}},
+      "'metrics/mnist/loss' cannot be ",
+    ),
+    ({'metrics': {'mnist': {'accuracy': 2}}}, "'metrics/mnist/accuracy' can"),
+    ({'versions': {'jax': 1}}, "'versions/jax' cannot be 1"),
+  ],
+  ids=range(11),
+)
+def test_what_would_break_a_report_is_refused(fields, message):
+  with pytest.raises(results.ResultsError, match=message) as error:
+    results.check(make(**fields), 'here', 'mend it')
+  assert str(error.value).startswith('here: ')
+  assert str(error.value).endswith('; mend it')
+  assert str(error.value).isprintable() and len(str(error.value)) < 400
+
+
+def test_fields_without_a_row_stay(workdir):
+  extra = {'layers': {'conv': [0.1, None]}, 'of': [[1, 'a'], {'b': None}]}
+  metrics = {'id_test': {'class_accuracy': [0.5, None], 'interval': [0, 1]}}
+  line = make(extra=extra, metrics=metrics)
+  results.write_line(workdir, line)
+  assert results.read(workdir) == [line]
+
+
+@pytest.mark.parametrize(
+  'about, message',
+  [
+    ({'config': [1]}, r"'config' cannot be \[1\]: it has to be an object"),
+    ({'config': {'methods': 5}}, "'config/methods' cannot be 5: it has to be"),
+    ({'config': {'methods': [[]]}}, "'config/methods' cannot be "),
+    ({'settings': 1}, "'settings' cannot be 1"),
+    ({'suite': '\x1b'}, "'suite' cannot be "),
+  ],
+)
+def test_a_wrong_experiment_is_named(tmp_path, about, message):
+  (tmp_path / 'experiment.json').write_text(json.dumps(about))
+  with pytest.raises(results.ResultsError, match=message) as error:
+    results.read(tmp_path)
+  assert 'delete it and run the same command again' in str(error.value)
+
+
+def test_what_has_no_end_is_not_read(workdir):
+  path = results.write_line(workdir, make())
+  path.unlink()
+  path.symlink_to('/dev/zero')
+  with pytest.raises(results.ResultsError, match='it is no file'):
+    results.read(workdir)
+  path.unlink()
+  with open(path, 'wb') as file:
+    file.truncate(1 << 40)
+  with pytest.raises(results.ResultsError, match='it has 1,099,511,627,776 b'):
+    results.read(workdir)

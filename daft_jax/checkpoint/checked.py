@@ -114,6 +114,9 @@ def read(
     CheckpointError: it does, but not what is wanted.
   """
   manifest = manifests.read(folder, of=of)
+  strange = manifests.foreign(folder, manifest)
+  if strange:  # Not even its leaves are looked at.
+    raise DamagedCheckpoint(folder, strange)
   wrong = manifests.check_files(folder, manifest)
   if wrong:
     raise DamagedCheckpoint(folder, wrong, _damaged_leaves(folder, manifest))

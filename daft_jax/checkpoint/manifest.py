@@ -4,7 +4,8 @@
   files = hash_new_files(folder)                # of the files, after
   write(folder, Manifest('0_ft/3', {}, leaves, files))
   manifest = read(folder, of='0_ft/3')          # else DamagedCheckpoint
-  wrong = check_files(folder, manifest)         # {} or {file: why}
+  strange = foreign(folder, manifest)           # {} or {file: why}
+  wrong = check_files(folder, manifest)         # the same
 
 Leaves are hashed as they are in memory, so that what comes back is compared
 with what was meant, whatever lies between. Files are hashed as they lie on
@@ -16,6 +17,7 @@ import errno
 import json
 import mmap
 import pathlib
+import stat
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ import jax
 import numpy as np
 import xxhash
 
-from daft_jax import trees
+from daft_jax import names, trees
 
 PyTree = Any
 
@@ -31,6 +33,7 @@ NAME = 'manifest.json'
 
 _FORMAT = 1
 _BUFFER = 1 << 20
+_MOST_BYTES = 1 << 26  # of a manifest; 10,000 leaves have two million
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -147,7 +150,14 @@ def read(folder: pathlib.Path, *, of: str) -> Manifest:
     return DamagedCheckpoint(folder, {NAME: why})
 
   try:
-    data = (folder / NAME).read_bytes()
+    path = folder / NAME
+    # It is read first, so `foreign` comes too late for it.
+    odd = _odd(path)
+    if odd:
+      raise damaged(odd)
+    if path.stat().st_size > _MOST_BYTES:
+      raise damaged(f'has more than {_MOST_BYTES:,} bytes')
+    data = path.read_bytes()
   except _MISSING:
     raise damaged(
       'is missing: it was deleted, or written by daft_jax 0.1, which had none'
@@ -158,25 +168,53 @@ def read(folder: pathlib.Path, *, of: str) -> Manifest:
   if manifest is None:
     raise damaged('has other bytes than were saved')
   if manifest.of != of:
-    raise damaged(f'is that of {manifest.of}, not of {of}')
+    raise damaged(f'is that of {names.shown(manifest.of)}, not of {of}')
   return manifest
+
+
+def foreign(folder: pathlib.Path, manifest: Manifest) -> dict[str, str]:
+  """Returns what no checkpoint has, to be refused before anything is read.
+
+  The hash vouches for no one: anybody can write a manifest. It may name what
+  is outside of the folder, and a link may lead there, or to a device without
+  an end.
+  """
+  found = {}
+  for name in manifest.files:
+    place = pathlib.PurePosixPath(name)
+    if place.is_absolute() or '..' in place.parts or '\0' in name:
+      found[names.shown(name)] = 'is outside of the folder'
+  for path in sorted(folder.rglob('*')):
+    why = _odd(path)
+    if why:
+      found[names.shown(path.relative_to(folder))] = why
+  return found
+
+
+def _odd(path: pathlib.Path) -> str | None:
+  mode = path.lstat().st_mode
+  if stat.S_ISLNK(mode):
+    return 'is a link'
+  if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    return 'is a pipe or a device'
+  return None
 
 
 def check_files(folder: pathlib.Path, manifest: Manifest) -> dict[str, str]:
   """Returns the files that are not as they were saved, and why."""
   wrong = {}
   for name, (size, digest) in manifest.files.items():
-    path = folder / name
+    path, shown = folder / name, names.shown(name)
     try:
       found = path.stat().st_size
       if found != size:
-        wrong[name] = f'has {found:,} bytes, not {size:,}'
+        wrong[shown] = f'has {found:,} bytes, not {size:,}'
       elif _hash_file(path) != (size, digest):
-        wrong[name] = 'has other bytes than were saved'
+        wrong[shown] = 'has other bytes than were saved'
     except _MISSING:
-      wrong[name] = 'is missing'
+      wrong[shown] = 'is missing'
     except OSError as error:
-      wrong[name] = _unreadable(error)
+      wrong[shown] = _unreadable(error)
   return wrong
 
 
@@ -205,7 +243,7 @@ def _decode(data: bytes) -> Manifest | None:
       {k: (v[0], v[1]) for k, v in content['files'].items()},
     )
     whole = _encode(manifest) == data
-  except (ValueError, TypeError, LookupError, AttributeError):
+  except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
     return None
   return manifest if whole else None
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daft_jax import names, processes
-from daft_jax.data import folder, images, walk
+from daft_jax.data import folder, images
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples
 from daft_jax.data.records import Files, Records
@@ -99,7 +99,7 @@ def read(
           pixels = pixels if all(good) else pixels[good]
           sets[name] = ImageSet(pixels, labels)
   bad = [
-    f'{walk.shown(file.path)} {file.problem}' for file in files if file.problem
+    f'{names.shown(file.path)} {file.problem}' for file in files if file.problem
   ]
   if bad and bad_files == 'error':
     raise ValueError(
@@ -186,7 +186,7 @@ def _twice(files: Sequence[_File], published: bool) -> list[str]:
     if before is file:
       continue
     twice += 1
-    first_path, path = walk.shown(before.path), walk.shown(file.path)
+    first_path, path = names.shown(before.path), names.shown(file.path)
     pair = f'{first_path} ({before.split}) is {path} ({file.split})'
     if before.split != file.split and before.split in ('train', 'id_val'):
       shared.append(pair)

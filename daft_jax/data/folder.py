@@ -102,7 +102,7 @@ def scan(
   notes = [_counts(root, classes, splits, lacking), *_missing(classes, splits)]
   if other:
     notes.append(
-      f'left out, no images of a class: {names.listed(map(walk.shown, other))}'
+      f'left out, no images of a class: {names.listed(map(names.shown, other))}'
     )
   return Found(classes, splits, tuple(ood or {}), tuple(other), tuple(notes))
 
@@ -124,7 +124,7 @@ def _parts(root: pathlib.Path) -> dict[str, pathlib.Path]:
   rest = [path.name for path in inside if path not in parts.values()]
   if parts and (rest or 'train' not in parts):
     lacks = (
-      f'and also {names.listed(map(walk.shown, rest))}'
+      f'and also {names.listed(map(names.shown, rest))}'
       if rest
       else 'but no train'
     )

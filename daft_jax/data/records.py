@@ -7,12 +7,12 @@ picture = decode(some.items, 0)          # PIL, 'RGB'
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
+from daft_jax import names
 from daft_jax.data import images
 
 
@@ -52,7 +52,7 @@ class Files:
     return Files(tuple(self.paths[row] for row in rows))
 
   def read(self, row: int) -> bytes:
-    return pathlib.Path(self.paths[row]).read_bytes()
+    return images.read(self.paths[row])
 
   def name(self, row: int) -> str:
     return os.fspath(self.paths[row])
@@ -103,4 +103,4 @@ def decode(
     return how(items.read(row))
   except (OSError, ValueError) as error:
     reason = getattr(error, 'strerror', None) or error
-    raise UnreadableImage(f'{items.name(row)} {reason}') from error
+    raise UnreadableImage(f'{names.shown(items.name(row))} {reason}') from error

@@ -14,20 +14,7 @@ from daft_jax.data import images
 PathLike = str | os.PathLike[str]
 Tree = dict[str, list[pathlib.Path]]  # class -> all its files
 
-_SHOWN = 500  # characters of a path in a message
 _IGNORED = ('__macosx', '@eadir')  # what archives and servers leave behind
-
-
-def shown(name: object) -> str:
-  """A name or a path for a message: no control characters, not endless.
-
-  Example:
-    >>> shown('cat' + chr(27) + '.jpg')
-    'cat\\\\x1b.jpg'
-  """
-  text = str(name)
-  text = text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'
-  return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
 def existing(
@@ -40,10 +27,10 @@ def existing(
     raise ValueError(f'{path}: {error}') from None
   if not path.is_dir():
     what = 'is a file' if path.exists() else 'does not exist'
-    beside = [shown(p.name) for p in folders(path.parent)]
+    beside = [names.shown(p.name) for p in folders(path.parent)]
     parent = str(path.parent).replace('{', '{{').replace('}', '}}')
     hint = names.did_you_mean(path.name, beside, f'{parent}/{{}}')
-    raise ValueError(f'{called}{shown(path)} {what}: give {give}.{hint}')
+    raise ValueError(f'{called}{names.shown(path)} {what}: give {give}.{hint}')
   return path
 
 

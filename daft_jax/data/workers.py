@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from daft_jax import names
 from daft_jax.data import buffers
 from daft_jax.data.recipe import Job
 from daft_jax.data.records import DataError, Records
@@ -134,8 +135,8 @@ class Pool:
         alone.submit(_work, job.at(row), None).result(timeout=self.timeout)
       except (TimeoutError, concurrent.futures.BrokenExecutor):
         return DataError(
-          f'{items.name(row)}: the process that read it {what}. Mend or remove '
-          'the file; the same command goes on'
+          f'{names.shown(items.name(row))}: the process that read it {what}. '
+          'Mend or remove the file; the same command goes on'
         )
       finally:
         alone.shutdown(wait=False, kill_workers=True)
@@ -146,7 +147,8 @@ class Pool:
     )
     return DataError(
       f'a process that read {len(items)} images, the first of them '
-      f'{items.name(0)}, {what}, and each of them can be read alone: {fix}'
+      f'{names.shown(items.name(0))}, {what}, and each of them can be read '
+      f'alone: {fix}'
     )
 
   def _kill(self) -> None:

@@ -12,7 +12,6 @@ from daft_jax import results
 
 SELECTIONS = ('val', 'paper')
 
-_EVAL_KINDS = {'trial': str, 'method': str, 'ood': dict, 'summaries': dict}
 _EVAL_FIX = 'take the line out and evaluate again with config.eval_only'
 
 
@@ -121,20 +120,7 @@ def read_eval(workdir: results.PathLike) -> list[results.Line]:
     results.ResultsError: a damaged line, named with its number.
   """
   path = pathlib.Path(workdir) / 'eval.jsonl'
-  lines = []
   found = results.read_jsonl(path, _EVAL_FIX) if path.is_file() else []
-  for where, line in found:
-    values = {'summaries': {}} | line  # older ones have none
-    for name, kind in _EVAL_KINDS.items():
-      if not isinstance(values.get(name), kind):
-        raise results.ResultsError(
-          f'{where}: {name!r} is missing or not a {kind.__name__}; {_EVAL_FIX}'
-        )
-    for field in ('ood', 'summaries'):
-      for name, value in values[field].items():
-        if value is not None and not isinstance(value, (int, float)):
-          raise results.ResultsError(
-            f'{where}: {name!r} in {field} cannot be {value!r}; {_EVAL_FIX}'
-          )
-    lines.append(values)
-  return lines
+  return [
+    results.check(line, where, _EVAL_FIX, results.EVAL) for where, line in found
+  ]

@@ -56,7 +56,7 @@ def compose(
 
 
 def _names(names: Iterable[str]) -> str:
-  *most, last = [f'`{name}`' for name in names]
+  *most, last = map(tables.code, names)
   return f'{", ".join(most)} and {last}' if most else last
 
 
@@ -70,8 +70,9 @@ def _head(lines: Sequence[results.Line]) -> str:
   listed = ', '.join(map(str, seeds))
   first = lines[0]
   return (
-    f'Backbone `{first["backbone"]}` with weights `{first["weights"]}`, suite '
-    f'`{first["suite"]}`: {_count(len(lines), "finished trial")} of '
+    f'Backbone {tables.code(first["backbone"])} with weights '
+    f'{tables.code(first["weights"])}, suite {tables.code(first["suite"])}: '
+    f'{_count(len(lines), "finished trial")} of '
     f'{_count(len(methods), "method")} ({_names(methods)}), '
     f'seed{"s" * (len(seeds) != 1)} {listed}. Every number below is read from '
     'the result files of these trials.'
@@ -81,7 +82,8 @@ def _head(lines: Sequence[results.Line]) -> str:
 def _results(
   lines: Sequence[results.Line], rows: Sequence[summary.Row], selection: str
 ) -> list[str]:
-  notes = [f'- `{m}`: every trial diverged' for m in summary.diverged(lines)]
+  lost = summary.diverged(lines)
+  notes = [f'- {tables.code(name)}: every trial diverged' for name in lost]
   if not rows:
     return ['\n'.join(notes)]
   counts = {len(row.choice.lines) for row in rows}

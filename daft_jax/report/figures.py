@@ -18,6 +18,7 @@ import numpy as np
 from daft_jax import results
 
 DPI = 160
+_LONGEST = 60  # characters of a name
 INK, FAINT, GREY = '#222222', '#555555', '#8a8a8a'
 
 
@@ -92,8 +93,8 @@ def accuracy(
       _mean(axes, np.array(found), look[method])
   diagonal = _diagonal(axes)
   names = list(dict.fromkeys(name for line in lines for name in line['ood']))
-  what = names[0] if len(names) == 1 else f'mean of {len(names)} sets'
-  axes.set_xlabel(f'ID test accuracy, {suite} (%)')
+  what = plain(names[0]) if len(names) == 1 else f'mean of {len(names)} sets'
+  axes.set_xlabel(f'ID test accuracy, {plain(suite)} (%)')
   axes.set_ylabel(f'OOD accuracy, {what} (%)')
   title(axes, 'OOD against ID accuracy')
   if len(points) > len(near):
@@ -161,7 +162,7 @@ def _legend(
       color=style.colour, markerfacecolor=face,
     )  # fmt: skip
 
-  methods = [mark(s, 8, name, s.colour) for name, s in look.items()]
+  methods = [mark(s, 8, plain(name), s.colour) for name, s in look.items()]
   grey = Style(GREY, 'o')
   rate = 'chosen rate, ' * others
   kinds = [mark(grey, 6, 'other rate', 'none')] if others else []
@@ -198,6 +199,17 @@ def new(width: float, height: float, rows: int, ncols: int) -> Any:
     axes.xaxis.label.set(fontsize=11, color=INK)
     axes.yaxis.label.set(fontsize=11, color=INK)
   return figure, grid
+
+
+def plain(name: str) -> str:
+  """A name for a figure: not as wide as it, nothing read as mathematics.
+
+  Example:
+    >>> plain('$x$')
+    '\\\\$x\\\\$'
+  """
+  name = name if len(name) <= _LONGEST else f'{name[: _LONGEST - 1]}…'
+  return name.replace('$', '\\$')
 
 
 def title(axes: Any, text: str) -> None:

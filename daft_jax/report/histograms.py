@@ -10,14 +10,13 @@ own, so adding two up means putting them on common bins first.
 """
 
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from daft_jax import results
-from daft_jax.report import figures
+from daft_jax.report import arrays, figures
 
 
 class Histogram(NamedTuple):
@@ -59,39 +58,18 @@ def read(
     parts: dict[str, dict[str, list[Histogram]]] = {}
     for line in choice.lines:
       path = folders[line['trial']] / 'arrays.npz'
-      for split in ('id_test', *line['ood']) if path.is_file() else ():
-        for measure, histogram in _read_npz(path, split).items():
-          parts.setdefault(measure, {}).setdefault(split, []).append(histogram)
+      if not path.is_file():
+        continue
+      splits = 'id_test', *line['ood']
+      for split, measure, counts, edges in arrays.read(path, splits):
+        group = parts.setdefault(measure, {}).setdefault(split, [])
+        group.append(Histogram(counts, edges))
     if parts:
       found[method] = {
         measure: {split: pool(group) for split, group in splits.items()}
         for measure, splits in parts.items()
       }
   return found
-
-
-def _read_npz(path: pathlib.Path, split: str) -> dict[str, Histogram]:
-  try:
-    # Opened here: np.load leaves the file of a damaged archive open.
-    with open(path, 'rb') as file, np.load(file) as arrays:
-      found = {
-        m: Histogram(
-          arrays[f'{split}/{m}_counts'], arrays[f'{split}/{m}_edges']
-        )
-        for m in ('l2', 'cosine')
-        if f'{split}/{m}_counts' in arrays
-      }
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    raise results.ResultsError(
-      f'{path}: damaged ({error}); delete {path.parent} and run the same '
-      'command again'
-    ) from None
-  # A trial that diverged has counted nothing, or has no edges to count in.
-  return {
-    measure: histogram
-    for measure, histogram in found.items()
-    if histogram.counts.sum() > 0 and np.isfinite(histogram.edges).all()
-  }
 
 
 def pool(histograms: Sequence[Histogram], bins: int = 1000) -> Histogram:
@@ -135,7 +113,7 @@ def draw(
   rows = [('ID test', ['id_test'])] if 'id_test' in names else []
   ood = [name for name in names if name != 'id_test']
   if ood:
-    title = ood[0] if len(ood) == 1 else f'{len(ood)} sets'
+    title = figures.plain(ood[0]) if len(ood) == 1 else f'{len(ood)} sets'
     rows.append((f'OOD, {title}', ood))
   look = figures.styles(choices)
   figure, grid = figures.new(8, 0.9 + 2.4 * len(rows), len(rows), 2)
@@ -152,7 +130,7 @@ def draw(
   grid[-1, 0].set_xlabel('cosine of features before and after')
   grid[-1, 1].set_xlabel('L2 distance of features before and after')
   if still:
-    figures.note(grid[0, 1], f'not moved: {", ".join(still)}')
+    figures.note(grid[0, 1], f'not moved: {figures.plain(", ".join(still))}')
   _legend(figure, {name: look[name] for name in moved})
   return figures.png(figure)
 
@@ -206,6 +184,7 @@ def _draw_panel(
 def _legend(figure: Any, look: dict[str, figures.Style]) -> None:
   from matplotlib.lines import Line2D
 
+  look = {figures.plain(name): style for name, style in look.items()}
   handles = [
     Line2D([], [], color=style.colour, ls=style.dash, lw=2.2, label=name)
     for name, style in look.items()

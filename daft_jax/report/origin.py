@@ -60,10 +60,13 @@ def versions(
   for line in lines:
     for name, version in line.get('versions', {}).items():
       seen.setdefault(name, set()).add(str(version))
-  listed = [f'{name} {" and ".join(sorted(v))}' for name, v in seen.items()]
+  listed = [
+    tables.escape(f'{name} {" and ".join(sorted(found))}')
+    for name, found in seen.items()
+  ]
   text = f'Versions: {", ".join(listed)}.' if listed else ''
   for workdir, experiment in experiments.items():
-    title = f'`{workdir}`:\n\n' if len(experiments) > 1 else ''
+    title = f'{tables.code(workdir)}:\n\n' if len(experiments) > 1 else ''
     text += f'\n\n{title}```json\n{results.dumps(experiment, 2)}\n```'
   parts = ['## Versions and config']
   parts += _differences(experiments)
@@ -78,7 +81,8 @@ def _differences(experiments: Mapping[str, dict[str, Any]]) -> list[str]:
   for name in names:
     values = [results.dumps(config.get(name)) for config in flat]
     if name not in _NOT_SAID and len(set(values)) > 1:
-      said.append(f'`{name}` ({", ".join(values)})')
+      shown = tables.escape(', '.join(values))
+      said.append(f'{tables.code(name)} ({shown})')
   return [f'The workdirs differ in {", ".join(said)}.'] if said else []
 
 

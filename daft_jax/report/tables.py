@@ -19,6 +19,13 @@ from daft_jax.report import summary
 MISSING = '–'
 NOT_COMPARED = 'not compared'
 
+# What Markdown reads as more than text, in this order. Of links, those too
+# that GitHub makes where there is no markup.
+_LITERAL = {
+  **{letter: '\\' + letter for letter in '\\`*_[]|~$'},
+  **{'&': '&amp;', '<': '&lt;', '://': '&#58;//', 'www.': 'www&#46;'},
+}
+
 
 class Table(NamedTuple):
   """Cells of text; `marks` has 'best' or 'second' for some (row, column)."""
@@ -167,10 +174,36 @@ def rates_table(lines: Iterable[results.Line]) -> Table:
 
 
 def escape(text: str) -> str:
-  """Keeps a name from being read as Markdown or HTML."""
-  for old, new in (('&', '&amp;'), ('<', '&lt;'), ('|', '\\|'), ('*', '\\*')):
+  r"""Text that Markdown and HTML show as it is.
+
+  Example:
+    >>> print(escape('<b> a_b [x](https://y)'))
+    &lt;b> a\_b \[x\](https&#58;//y)
+  """
+  for old, new in _LITERAL.items():
     text = text.replace(old, new)
-  return ' '.join(text.split()).replace('_', '\\_')
+  return _printable(text)
+
+
+def code(name: object) -> str:
+  """A name in a monospaced font, which nothing in it ends.
+
+  Example:
+    >>> print(code('daft'), code('a`b'))
+    `daft` ``a`b``
+  """
+  text = _printable(str(name))
+  fence = '`'
+  while fence in text:
+    fence += '`'
+  pad = ' ' * (text.startswith('`') or text.endswith('`'))
+  return f'{fence}{pad}{text}{pad}{fence}'
+
+
+def _printable(text: str) -> str:
+  """On one line, without what a terminal acts on."""
+  text = ' '.join(text.split())
+  return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
 def markdown(table: Table) -> str:

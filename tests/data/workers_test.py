@@ -193,6 +193,19 @@ def test_a_damaged_file_is_named(paths, tmp_path, pool, content):
   assert len(batches(paths, pool, 'none')) == 4
 
 
+def test_what_has_no_end_is_not_read(tmp_path):
+  pipe, link, hole = (tmp_path / x for x in ('a\x1b[2J.jpg', 'b', 'c'))
+  os.mkfifo(pipe)
+  link.symlink_to('/dev/zero')
+  with open(hole, 'wb') as file:
+    file.truncate(1 << 40)
+  files = Files(tuple(map(str, (pipe, link, hole))))
+  for row, why in enumerate(('is no file', 'is no file', 'has 1,099,511,627')):
+    with pytest.raises(records.UnreadableImage, match=why) as error:
+      records.decode(files, row)
+    assert str(error.value).isprintable()
+
+
 def test_workers_do_not_import_jax(paths, pool):
   batches(paths, pool, 'none')
   loaded = pool._processes.submit(items.modules).result()

@@ -19,7 +19,7 @@ def markup(out):
   """What a browser would take for HTML, or for a link, in report.md."""
   text = (out / 'report.md').read_text(encoding='utf-8')
   text = re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
-  text = re.sub(r'(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)', '', text)
+  text = re.sub(r'(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)', '', text)
   tags = re.findall(r'(?<!\\)<[/!?]*([A-Za-z][\w-]*)', text)
   found = [tag for tag in tags if tag not in ALLOWED]
   found += re.findall(r'(?<!\\)\]\((?![a-z_]+\.png\))[^)]*\)', text)
@@ -168,6 +168,22 @@ REFUSED = {
     'experiment.json', lambda path, _: sparse(path, 1 << 36)
   ),
   'folder': file(RESULT, lambda path, _: path.mkdir()),
+  'pipe for a result': file(RESULT, lambda path, _: os.mkfifo(path)),
+  **{
+    f'link to a device for {name}': file(
+      name, lambda path, _: path.symlink_to('/dev/zero')
+    )
+    for name in (RESULT, 'experiment.json')
+  },
+  'many lists': file(RESULT, b'{"a": [' + b'[],' * 10_000_000 + b'[]]}'),
+  'many dicts': file(RESULT, b'{"a": [' + b'{"a":1},' * 1_000_000 + b'1]}'),
+  'wide letters': file(
+    RESULT, b'{"a": "' + b'\xf0\x9f\x98\x80' * 12_000_000 + b'"}'
+  ),
+  'lists in lists': line(extra=json.loads('[' * 50 + ']' * 50)),
+  'many sets': line(ood={str(i): 0.5 for i in range(1001)}),
+  'long name': line(method='x' * 100_000),
+  'trial elsewhere': elsewhere,
   'another trial': line(trial='../../x'),
   'infinity': line(seconds=1e999),
   'beyond infinity': file(RESULT, b'{"id_val": 1e999}'),
@@ -191,11 +207,22 @@ REFUSED = {
   'large epoch': line(epoch=HUGE),
   'large C': line(C=HUGE),
   'large seconds': line(seconds=HUGE),
+  'large float': line(seconds=1e300),
   'large loss': line(metrics={'id_test': {'loss': HUGE}}),
 }
 CLEAN = {
   'null': line(id_test=None, feature_l2=None, ood__mnist=None, ood_mean=None),
-  'trial elsewhere': elsewhere,
+  'extra fields': line(
+    extra={'a': [1, None, {CODES: HUGE}]},
+    metrics={'id_test': {'class_accuracy': [0.5, None], 'layers': {'a': [1]}}},
+  ),
+  'as many sets': line(ood={f'set {i}': 0.5 for i in range(100)}),
+  'link to a device for eval': file(
+    EVAL, lambda path, _: path.symlink_to('/dev/zero')
+  ),
+  'link to a device for histograms': file(
+    'trials/*/arrays.npz', lambda path, _: path.symlink_to('/dev/zero')
+  ),
   'pipe': file(EVAL, lambda path, _: os.mkfifo(path)),
 }
 NUMBERS = np.arange(101.0)
@@ -216,6 +243,9 @@ HISTOGRAMS = {
   'one count': histogram(np.ones(()), np.ones(())),
   'infinite counts': histogram(np.full(100, np.inf), NUMBERS),
   'complex': histogram(np.ones(100) * 1j, NUMBERS),
+  'large edges': histogram(np.ones(100), 3e306 * (NUMBERS - 50)),
+  'large counts': histogram(np.full(100, 1e308), NUMBERS),
+  'a hole': arrays(lambda path, _: sparse(path, 1 << 36)),
 }
 SOUND = {  # What is drawn may be odd.
   'negative counts': histogram(-np.ones(100), NUMBERS),

@@ -177,7 +177,7 @@ def test_further_ood_sets(tmp_path):
   assert 'Left out: 1 trial that' in text
   with open(workdir / 'eval.jsonl', 'a') as file:
     file.write('{"trial": "a", "method": "ft"}\n')
-  with pytest.raises(results.ResultsError, match=r"eval\.jsonl:5: 'ood'"):
+  with pytest.raises(results.ResultsError, match=r"eval\.jsonl:5: field 'ood'"):
     report.write_report(workdir)
 
 
@@ -377,3 +377,22 @@ def test_damaged_result_is_named(tmp_path, capsys):
   assert __main__.main([str(workdir)]) == 2
   error = capsys.readouterr().err
   assert f'{path}: damaged' in error and 'delete' in error
+
+
+@pytest.mark.parametrize(
+  ('text', 'code', 'escaped'),
+  [
+    ('daft', '`daft`', 'daft'),
+    ('a_b', '`a_b`', r'a\_b'),
+    ('`a`', '`` `a` ``', r'\`a\`'),
+    ('a``b`', '``` a``b` ```', r'a\`\`b\`'),
+    ('a\\', '`a\\`', r'a\\'),
+    ('<b>&lt;', '`<b>&lt;`', '&lt;b>&amp;lt;'),
+    ('a|b', '`a|b`', r'a\|b'),
+    ('https://x', '`https://x`', 'https&#58;//x'),
+    ('a\x1b\n b', r'`a\x1b b`', r'a\x1b b'),
+  ],
+)
+def test_names_are_shown_as_they_are(text, code, escaped):
+  assert tables.code(text) == code
+  assert tables.escape(text) == escaped

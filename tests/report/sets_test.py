@@ -252,8 +252,8 @@ def test_eval_lines_with_damaged_summaries_are_named(tmp_path):
   workdir = workdirs.write_workdir(tmp_path / 'one', ('ft',))
   (line, *_) = workdirs.write_eval(workdir, REGIONS, {})
   for value, message in (
-    ([0.5], "'summaries' is missing or not a dict"),
-    ({'union': '0.5'}, "'union' in summaries cannot be '0.5'"),
+    ([0.5], r"'summaries' cannot be \[0.5\]: it has to be an object"),
+    ({'union': '0.5'}, "'summaries/union' cannot be '0.5': accuracies are in"),
   ):
     line['summaries'] = value
     (workdir / 'eval.jsonl').write_text(json.dumps(line) + '\n')

@@ -132,7 +132,7 @@ def check_folders(
   if odd:
     raise ValueError(
       f'{place} has {len(odd)} folders that are no {what} '
-      f'({names.listed(map(walk.shown, odd))}).'
+      f'({names.listed(map(names.shown, odd))}).'
       f'{names.did_you_mean(odd[0], known)} Move them elsewhere, or rename them'
     )
 

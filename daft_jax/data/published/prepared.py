@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from daft_jax import names, results
-from daft_jax.data import images, records, walk
+from daft_jax.data import images, records
 from daft_jax.data.published import dataset, features, layout
 
 _INFO = 'dataset_info.json'
@@ -160,7 +160,7 @@ def _to_labels(row: dataset.Dataset, folder: pathlib.Path) -> np.ndarray:
   there = _builder(str(folder)).info.features
   if not {'image', 'label'} <= set(there):
     raise ValueError(
-      f'{folder} has {names.listed(map(walk.shown, there))}, not image and '
+      f'{folder} has {names.listed(map(names.shown, there))}, not image and '
       'label: it is another data set'
     )
   label = there['label']
@@ -175,7 +175,7 @@ def _to_labels(row: dataset.Dataset, folder: pathlib.Path) -> np.ndarray:
   if lacking:
     raise ValueError(
       f'{folder} has no class {names.listed(lacking)} '
-      f'(classes: {names.listed(map(walk.shown, there))}): it is another '
+      f'(classes: {names.listed(map(names.shown, there))}): it is another '
       'data set'
     )
   number = {name: label for label, name in enumerate(row.classes)}
