@@ -50,8 +50,16 @@ def get_config() -> ml_collections.ConfigDict:
   config.seeds = (0,)
   # Learning rates of all that trains but a head with a rate of its own.
   config.lrs = (0.01,)
-  # Learning rates of the head, for methods where it has its own.
+  # Learning rates of the head, for methods where it has its own: numbers, or
+  # 'auto', from the features it is trained on (daft_jax/head_rate.py).
   config.head_lrs = (1.0,)
+
+  # Which of their combinations are tried (daft_jax/search.py): 'grid', all;
+  # 'paper', the rates at the first head rate, then the best of them at the
+  # others; 'wide', the same over ten rates and five head rates; 'halving', all
+  # for a ninth of the epochs, the best third for a third, the best of those to
+  # the end; 'auto', a good rate in at most three times the time of one run.
+  config.search = 'grid'
 
   # Training.
   # Of every stage that trains by gradients.

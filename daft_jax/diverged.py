@@ -8,13 +8,23 @@ except train.NonFiniteError as error:
 import math
 from typing import Any
 
-from daft_jax import train
+from daft_jax import head_rate, measure, train
 from daft_jax.task import Task
 
 
 def advice(point: Any, error: train.NonFiniteError) -> str:
+  """What diverged, and what to try: the head is named where it is the head."""
+  largest = error.largest_head_lr
+  if largest is not None and point.head_lr not in (None, head_rate.AUTO):
+    if point.head_lr > largest:
+      return (
+        f'the head diverged: {error}, in epoch {error.at.number}. Its rate, '
+        f'{point.head_lr:g}, is above {largest:.2g}, up to which SGD is stable '
+        f'on these features: try --config.head_lrs={head_rate.AUTO}, here '
+        f'{largest / 2:.2g}. The step before is kept'
+      )
   rates = [
-    f'{name} ({value:g})'
+    f'{name} ({value if value == head_rate.AUTO else f"{value:g}"})'
     for name, value in (('lr', point.lr), ('head_lr', point.head_lr))
     if value is not None
   ]
@@ -28,13 +38,9 @@ def advice(point: Any, error: train.NonFiniteError) -> str:
 def line(task: Task, error: train.NonFiniteError) -> dict[str, Any]:
   """The result line of a trial that ended so: nothing was measured."""
   at = error.at
-  nothing = ('id_val', 'id_test', 'ood_mean', 'feature_l2', 'feature_cosine')
   return {
-    **{'C': None, 'epoch': None},
-    **dict.fromkeys(nothing, math.nan),
-    'ood': dict.fromkeys(task.ood, math.nan),
-    'summaries': {},
-    'metrics': {},
+    **{'C': None, 'epoch': None, 'id_val': math.nan},
+    **measure.nothing(task),
     'diverged': {
       'what': error.what,
       'epoch': at.number,

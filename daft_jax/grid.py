@@ -1,34 +1,109 @@
-"""The trials of an experiment that are not finished, one after the other.
+"""The trials of a search that are not finished, one after the other.
 
-  lines = run(config, workdir, task, shared)
+  run(config, workdir, task, shared)
 
 Several processes may share a workdir, on one host or several: each takes the
-trials that no other has, and goes on with those whose process ended. Whoever
-ends last writes the report that has all of them.
+trials that no other has, and goes on with those whose process ended. Where what
+comes next depends on a trial that another one runs, it waits. Whoever ends last
+writes the report that has all of them.
 """
 
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from daft_jax import locks, provenance, results, signals, trial, writer
-from daft_jax.methods import uses_head_lr, uses_lr
+from daft_jax import (
+  locks,
+  points,
+  provenance,
+  results,
+  search,
+  signals,
+  trial,
+  writer,
+)
+from daft_jax.points import Options, Point
 from daft_jax.settings import ConfigError
 from daft_jax.task import Task
 
+_POLL = 2.0  # seconds between looks at trials that others run
 
-def points(config: Mapping[str, Any]) -> list[trial.Point]:
-  """All points, seed by seed, so that every method is seen early.
 
-  A rate that a method does not have is None and makes no further points.
-  """
-  return [
-    trial.Point(method, seed, lr, head_lr)
-    for seed in config['seeds']
-    for method in config['methods']
-    for lr in (config['lrs'] if uses_lr(method) else (None,))
-    for head_lr in (config['head_lrs'] if uses_head_lr(method) else (None,))
-  ]
+class _Grid:
+  """The state of one process's work on a search."""
+
+  def __init__(
+    self,
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    task: Task,
+    shared: dict[str, Any],
+    out: writer.Writer,
+  ):
+    self._config, self._workdir, self._task = config, workdir, task
+    self._shared, self.out = shared, out
+    self._options = Options(
+      config['epochs'],
+      config['bn_estimator'],
+      config['optimizer'],
+      config['nonfinite'],
+    )
+    self._counted: set[Point] = set()
+    self.found: dict[Point, results.Line] = {}
+
+  def wanted(self) -> list[Point]:
+    """What the search wants now; `found` has what is finished of it."""
+    while True:
+      wanted = search.points_wanted(self._config, self.found)
+      new = [
+        (point, results.finished(self._folder(point)))
+        for point in wanted
+        if point not in self.found
+      ]
+      done = {point: line for point, line in new if line is not None}
+      if not done:
+        break
+      self.found |= done  # which may make it want more
+    for point in wanted:
+      if point not in self._counted and point not in self.found:
+        self._counted.add(point)
+        self.out.more(points.cost(self._task, point, self._options.epochs))
+    return wanted
+
+  def run_free(self, todo: list[Point]) -> dict[Point, str]:
+    """Runs those that no other process has; returns who has the others."""
+    taken: dict[Point, str] = {}
+    for point in todo:
+      signals.check()
+      folder = self._folder(point)
+      folder.mkdir(parents=True, exist_ok=True)
+      with locks.held(folder / locks.NAME) as owner:
+        if owner is not None:
+          taken[point] = owner
+        # Another process may have done it since.
+        elif results.finished(folder) is None:
+          self._run(point, folder)
+    return taken
+
+  def _folder(self, point: Point) -> pathlib.Path:
+    name = points.trial_name(self._shared, point)
+    return self._workdir / 'trials' / name
+
+  def _run(self, point: Point, folder: pathlib.Path) -> None:
+    line = trial.run_trial(self._task, point, self._options, folder, self.out)
+    line |= {
+      'suite': self._task.suite,
+      'backbone': self._task.backbone,
+      'weights': self._task.weights,
+      'config': self._shared,
+      'versions': provenance.versions(),
+    }
+    results.write_line(self._workdir, line)
+    if 'diverged' not in line:
+      self.out.line(_finished(point, line))
+      if self._config['keep'] == 'chosen':
+        trial.prune(folder, chosen=point.rung is None)
 
 
 def run(
@@ -40,70 +115,51 @@ def run(
   """Runs the trials that are neither finished nor run by another process.
 
   Raises:
-    ConfigError: all that are left are run by others.
+    ConfigError: all that are left of a grid are run by others.
   """
-  names = {trial.trial_name(shared, point): point for point in points(config)}
-  folders = {name: workdir / 'trials' / name for name in names}
-  todo = [name for name in names if not _is_finished(folders[name])]
-  options = trial.Options(
-    config['epochs'],
-    config['bn_estimator'],
-    config['optimizer'],
-    config['nonfinite'],
-  )
-  work = [trial.cost(task, names[name].method, options.epochs) for name in todo]
-  taken: dict[str, str] = {}
-  with writer.Writer(sum(work)) as out:
+  with writer.Writer() as out:
+    grid = _Grid(config, workdir, task, shared, out)
+    wanted = grid.wanted()
     out.line(
-      f'{task.suite}, {task.backbone} ({task.weights}): {len(names)} trials, '
-      f'{len(names) - len(todo)} finished before; {workdir}'
+      f'{task.suite}, {task.backbone} ({task.weights}): search '
+      f'{config["search"]!r}, {len(wanted)} trials so far, {len(grid.found)} '
+      f'finished before; {workdir}'
     )
-    for name in todo:
-      signals.check()
-      folders[name].mkdir(parents=True, exist_ok=True)
-      with locks.held(folders[name] / locks.NAME) as owner:
-        if owner is not None:
-          taken[name] = owner
-        # Another process may have done it since.
-        elif not _is_finished(folders[name]):
-          one = names[name]
-          line = _run_one(one, folders[name], task, options, shared, out)
-          if config['keep'] == 'chosen' and 'diverged' not in line:
-            trial.prune(folders[name], chosen=True)
-    others = ', '.join(dict.fromkeys(taken.values()))
-    if taken and len(taken) == len(todo):
-      raise ConfigError(
-        f'all {len(taken)} trials that are left in {workdir} are being run: '
-        f'{others}. Wait until it is done, or give another --workdir'
-      )
-    if taken:
-      out.line(f'{len(taken)} trials are being run elsewhere: {others}')
+    waits = False
+    while todo := [point for point in wanted if point not in grid.found]:
+      taken = grid.run_free(todo)
+      if config['search'] == 'grid' and taken:
+        _leave(taken, todo, workdir, out)
+        return
+      before, wanted = wanted, grid.wanted()
+      if len(taken) == len(todo) and wanted == before:
+        if not waits:
+          out.line(f'waits for what comes of {len(taken)} {_trials(taken)}')
+        waits = True
+        signals.check()
+        time.sleep(_POLL)
 
 
-def _is_finished(folder: pathlib.Path) -> bool:
-  return (folder / 'result.json').is_file()
-
-
-def _run_one(
-  point: trial.Point,
-  folder: pathlib.Path,
-  task: Task,
-  options: trial.Options,
-  shared: dict[str, Any],
+def _leave(
+  taken: Mapping[Point, str],
+  todo: list[Point],
+  workdir: pathlib.Path,
   out: writer.Writer,
-) -> results.Line:
-  line = trial.run_trial(task, point, options, folder, out)
-  line |= {
-    'suite': task.suite,
-    'backbone': task.backbone,
-    'weights': task.weights,
-    'config': shared,
-    'versions': provenance.versions(),
-  }
-  results.write_line(folder.parent.parent, line)
-  if 'diverged' not in line:
-    out.line(_finished(point, line))
-  return line
+) -> None:
+  if len(taken) == len(todo):
+    raise ConfigError(
+      f'all {len(taken)} trials that are left in {workdir} are being run: '
+      f'{_owners(taken)}. Wait until it is done, or give another --workdir'
+    )
+  out.line(f'{len(taken)} {_trials(taken)}')
+
+
+def _trials(taken: Mapping[Point, str]) -> str:
+  return f'trials that are being run elsewhere: {_owners(taken)}'
+
+
+def _owners(taken: Mapping[Point, str]) -> str:
+  return ', '.join(dict.fromkeys(taken.values()))
 
 
 def prune(workdir: pathlib.Path, lines: list[results.Line]) -> None:
@@ -123,10 +179,12 @@ def prune(workdir: pathlib.Path, lines: list[results.Line]) -> None:
     trial.prune(folder, chosen=line['trial'] in chosen)
 
 
-def _finished(point: trial.Point, line: Mapping[str, Any]) -> str:
+def _finished(point: Point, line: Mapping[str, Any]) -> str:
+  val = f'{point} | ID val {100 * line["id_val"]:.1f}'
+  if point.rung:
+    return f'{val}; {line["seconds"]:.1f} s'
   ood = ', '.join(f'{k} {100 * v:.1f}' for k, v in line['ood'].items())
   return (
-    f'{point} | ID val {100 * line["id_val"]:.1f}, '
-    f'test {100 * line["id_test"]:.1f}; OOD {ood}; '
+    f'{val}, test {100 * line["id_test"]:.1f}; OOD {ood}; '
     f'feature L2 {line["feature_l2"]:.2f}; {line["seconds"]:.1f} s'
   )

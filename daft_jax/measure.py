@@ -5,6 +5,7 @@ measured.line['id_test'], measured.line['ood']['mnist']
 measured.arrays['id_test/l2_counts']
 """
 
+import math
 import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -50,6 +51,17 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
     'metrics': found,
   }
   return Measured(line, arrays)
+
+
+def nothing(task: Task) -> dict[str, Any]:
+  """The fields of a line where nothing was measured: nan."""
+  names = ('id_test', 'ood_mean', 'feature_l2', 'feature_cosine')
+  return {
+    **dict.fromkeys(names, math.nan),
+    'ood': dict.fromkeys(task.ood, math.nan),
+    'summaries': {},
+    'metrics': {},
+  }
 
 
 def summarize(

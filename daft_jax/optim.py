@@ -112,16 +112,22 @@ def step(
   *,
   lr: Scalar,
   head_lr: Scalar,
+  head_bias_lr: Scalar | None = None,
   head: str = '^head/',
 ) -> PyTree:
   """Goes against `updates`: p - rate * factor * u.
 
-  The rate is `head_lr` where `head` finds the path, else `lr`. Leaves that are
-  None (they do not train) stay None.
+  The rate is `head_lr` where `head` finds the path, else `lr`; a head's bias
+  may have one of its own. Leaves that are None (they do not train) stay None.
   """
   factor = lr_factor(optimizer, step)
   is_head = re.compile(head).search
-  rates = trees.map_with_path(
-    lambda path, _: (head_lr if is_head(path) else lr) * factor, params
-  )
+  bias_lr = head_lr if head_bias_lr is None else head_bias_lr
+
+  def rate(path: str, _: Any) -> Any:
+    if not is_head(path):
+      return lr * factor
+    return (bias_lr if path.endswith('/bias') else head_lr) * factor
+
+  rates = trees.map_with_path(rate, params)
   return jax.tree.map(lambda p, u, r: p - r * u, params, updates, rates)

@@ -6,6 +6,7 @@ found.variables, found.notes         # {'id_val': .97, 'epoch': 8}
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from daft_jax import (
   bn,
   evaluate,
+  head_rate,
   models,
   optim,
   probe,
@@ -48,6 +50,7 @@ class Job:
     seed: of the order and the augmentation.
     lr: of the backbone, or None where it does not train.
     head_lr: of the head; None: that of the backbone.
+    head_bias_lr: of its bias; None: that of the head.
     epochs: how long to train.
     optimizer: fields of `optim.Optimizer`.
     saved: the stage's checkpoints, which may hold a part of the work.
@@ -64,6 +67,7 @@ class Job:
   seed: int
   lr: float | None
   head_lr: float | None
+  head_bias_lr: float | None
   epochs: int
   optimizer: Mapping[str, Any]
   saved: Checkpoints
@@ -147,7 +151,8 @@ def solve_sgd(job: Job) -> Found:
     job.saved.rewind(best['epoch'] - 1)
     best = _best(_train(job))
     variables = job.saved.variables(best['epoch'])
-  return Found(variables, {'id_val': best['id_val'], 'epoch': best['epoch']})
+  notes = {name: best[name] for name in ('id_val', 'id_val_loss', 'epoch')}
+  return Found(variables, notes)
 
 
 def _best(history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -179,6 +184,7 @@ def _train(job: Job) -> list[dict[str, Any]]:
     optimizer=optimizer,
     lr=job.lr or 0.0,
     head_lr=job.head_lr or job.lr,
+    head_bias_lr=job.head_bias_lr,
     mesh=task.mesh,
     sums=sums,
     skip=job.skip,
@@ -193,11 +199,13 @@ def _train(job: Job) -> list[dict[str, Any]]:
       state = at.state
       val = task.evaluate(state.variables, 'id_val').metrics
       history.append(_line(at, val))
+      _check_head(job, history[-1])
       # First the line, then the checkpoint: a checkpoint never lacks its line.
       job.on_epoch(history[-1])
       job.saved.save(at.number, state, id_val=val['accuracy'])
   except train.NonFiniteError as error:
     _save_paused(job, error.at)
+    error.largest_head_lr = _largest_head_lr(job)
     raise
   trainable.check_frozen(
     job.start, state.variables, stage.trainable, stage.norm
@@ -216,6 +224,31 @@ def _line(at: train.Epoch, val: dict[str, Any]) -> dict[str, Any]:
     'id_val_loss': val['loss'],
     **({'skipped': skipped} if skipped else {}),
   }
+
+
+def _check_head(job: Job, line: dict[str, Any]) -> None:
+  """Says so where a head does worse than the zeros it began with."""
+  zeros = math.log(job.task.num_classes)
+  if job.stage.head != 'zero' or line['epoch'] > 1 or line['loss'] <= zeros:
+    return
+  say = (
+    f'loss {line["loss"]:.2f} in epoch 1, and a head of zeros has {zeros:.2f}'
+  )
+  largest = _largest_head_lr(job)
+  if largest is not None and (job.head_lr or 0) > largest:
+    say += (
+      f': the head diverges. Its rate, {job.head_lr:g}, is above '
+      f'{largest:.2g}, up to which SGD is stable on these features: try '
+      f'--config.head_lrs={head_rate.AUTO}, here {largest / 2:.2g}'
+    )
+  job.say(say)
+
+
+def _largest_head_lr(job: Job) -> float | None:
+  if job.stage.head_lr != 'own' or job.optimizer.get('name', 'sgd') != 'sgd':
+    return None
+  found = head_rate.curvature(job.task, job.stage, job.start, seed=job.seed)
+  return head_rate.largest(found, job.optimizer)
 
 
 def _begun(

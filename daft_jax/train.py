@@ -77,7 +77,10 @@ class NonFiniteError(ArithmeticError):
   Attributes:
     at: where `fit` was: the state is the one before that step.
     what: 'loss' or 'gradient'.
+    largest_head_lr: up to which the head is stable, where that is known.
   """
+
+  largest_head_lr: float | None = None
 
   def __init__(self, at: Epoch, what: str):
     super().__init__(f'the {what} is not finite at step {int(at.state.step)}')
@@ -127,7 +130,7 @@ def train_step(
     batch: 'image' [B, H, W, 3], 'label' int32 [B] and, where some rows are
       padding, 'mask' bool [B]: they count nowhere, nor in BatchNorm. With what
       `mixing.draw` gives, images and labels are mixed by it.
-    rates: 'lr' and 'head_lr', float32 [].
+    rates: see `optim.step`.
     before: 'bad' of the step before, to stop for good; None: go on without the
       batch.
 
@@ -228,6 +231,7 @@ def fit(
   optimizer: optim.Optimizer,
   lr: float,
   head_lr: float,
+  head_bias_lr: float | None = None,
   mesh: Any,
   sums: dict[str, Any] | None = None,
   skip: bool = False,
@@ -243,9 +247,7 @@ def fit(
     state: from `init_state`, or restored; donated.
     batches: (epoch from 0, first step of it) -> its batches from there on, all
       of one shape.
-    trainable, norm, optimizer: see `train_step`.
-    lr: of everything but the head.
-    head_lr: of the head.
+    trainable, norm, optimizer, lr, head_lr, head_bias_lr: see `train_step`.
     mesh: from `sharding.make_mesh`; the batch size is a multiple of its size.
     sums: of the steps of the epoch that were done before.
     skip: leave batches out whose loss or gradient is not finite; their number
@@ -261,7 +263,9 @@ def fit(
     NonFiniteError: unless `skip`, with the state before that step.
   """
   step = get_step(model, trainable, norm, optimizer)
-  rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
+  bias_lr = head_lr if head_bias_lr is None else head_bias_lr
+  rates = {'lr': lr, 'head_lr': head_lr, 'head_bias_lr': bias_lr}
+  rates = jax.tree.map(np.float32, rates)
   done, first = divmod(int(state.step), optimizer.steps_per_epoch)
   # Where the step leaves it, or the step would be compiled twice.
   bad = None if skip else sharding.replicate(np.int32(0), mesh)

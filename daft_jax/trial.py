@@ -14,19 +14,18 @@ Its folder, `trials/<name>`, holds:
 
 import contextlib
 import dataclasses
-import hashlib
 import io
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from daft_jax import (
   checkpoint,
   diverged,
+  head_rate,
   logs,
   measure,
   results,
@@ -36,69 +35,10 @@ from daft_jax import (
   writer,
 )
 from daft_jax.methods import METHODS, Stage
+from daft_jax.points import TRAIN_COST, Options, Point, cost
 from daft_jax.task import Task
 
 ARRAYS = 'arrays.npz'
-
-# Work of one training image, in evaluated images: forward and twice backward.
-_TRAIN_COST = 3
-
-
-class Point(NamedTuple):
-  """A point of the grid; a rate the method does not have is None."""
-
-  method: str
-  seed: int
-  lr: float | None
-  head_lr: float | None
-
-  def __str__(self) -> str:
-    rates = {'lr': self.lr, 'head lr': self.head_lr}
-    given = [f'{k} {v:g}' for k, v in rates.items() if v is not None]
-    return ', '.join([self.method, f'seed {self.seed}', *given])
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """How trials are run, the same for all of an experiment.
-
-  Attributes:
-    epochs: of every stage that trains by gradients.
-    bn_estimator: 'pooled' or 'batch_mean'.
-    optimizer: fields of `optim.Optimizer` but epochs and steps.
-    nonfinite: 'stop' or 'skip', where a loss or gradient is not finite.
-  """
-
-  epochs: int
-  bn_estimator: str
-  optimizer: Mapping[str, Any]
-  nonfinite: str = 'stop'
-
-
-def trial_name(settings: Mapping[str, Any], point: Point) -> str:
-  """The folder of a trial: 12 hex digits of its settings' hash.
-
-  Args:
-    settings: all that trials of this experiment share and depend on.
-    point: what they differ in. The rows of its method count as settings too.
-  """
-  rows = [dataclasses.asdict(stage) for stage in METHODS[point.method]]
-  what = {**settings, **point._asdict(), 'stages': rows}
-  text = json.dumps(what, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def cost(task: Task, method: str, epochs: int) -> int:
-  """How much work a trial is, in images evaluated; for the progress bar."""
-  train_images, val = len(task.sets['train']), len(task.sets['id_val'])
-  total = sum(len(task.sets[name]) for name in task.tests)
-  for stage in METHODS[method]:
-    total += train_images if stage.bn != 'keep' else 0
-    if stage.solver == 'sgd':
-      total += epochs * (_TRAIN_COST * train_images + val)
-    else:
-      total += train_images + val
-  return total
 
 
 def run_trial(
@@ -115,22 +55,29 @@ def run_trial(
   """
   folder.mkdir(parents=True, exist_ok=True)
   log = logs.TrialLog(folder)
-  count = _Counter(out, cost(task, point.method, options.epochs))
-  line = {'trial': folder.name, **point._asdict()}
+  count = _Counter(out, cost(task, point, options.epochs))
+  if point.rung:
+    options = dataclasses.replace(options, epochs=point.rung)
+  line = {'trial': folder.name, **point.fields}
   try:
     variables, start, notes = _run_stages(task, point, options, log, count)
   except train.NonFiniteError as error:
     out.line(f'{point} | {diverged.advice(point, error)}')
     return {**line, **diverged.line(task, error), 'seconds': log.seconds()}
+  line |= {name: notes.get(name) for name in ('C', 'epoch')} | {
+    name: notes[name]
+    for name in ('id_val', 'id_val_loss', 'head_rates')
+    if name in notes
+  }
+  if point.rung:
+    return {**line, **measure.nothing(task), 'seconds': log.seconds()}
   measured = measure.measure(task, variables, start)
   _save_arrays(folder / ARRAYS, measured.arrays)
   checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
   count.finish()
   log.lap('evaluate')
-  epoch, c = notes.get('epoch'), notes.get('C')
   return {
     **line,
-    **{'C': c, 'epoch': epoch, 'id_val': notes['id_val']},
     **measured.line,
     'seconds': log.seconds(),
   }
@@ -164,12 +111,13 @@ def _run_stages(
         start = stages.prepare(
           task, stage, variables, seed=seed, estimator=estimator
         )
+        notes = notes | _head_rates(task, stage, start, point, options)
         saved.save_start(start, notes)
         log.lap('prepare')
       else:
         start, notes = found
-      out.line(f'{point} | {stage.name}: {_describe(stage, start)}')
-      job = _job(task, stage, start, point, options, saved, log, count)
+      out.line(f'{point} | {stage.name}: {_describe(stage, start, notes)}')
+      job = _job(task, stage, start, point, options, saved, log, count, notes)
       before = task.feed.waited, task.feed.elapsed
       variables, new = stages.SOLVERS[stage.solver](job)
       trainable.check_frozen(start, variables, stage.trainable, stage.norm)
@@ -228,17 +176,31 @@ def _stall(task: Task, before: tuple[float, float]) -> str:
   return f'waited for images {waited:.1f} of {elapsed:.1f} s ({share:.0f} %)'
 
 
-def _describe(stage: Stage, start: Any) -> str:
+def _describe(stage: Stage, start: Any, notes: Mapping[str, Any]) -> str:
   did = {
     'convert': 'BatchNorm converted, ',
     'replace': 'BatchNorm statistics replaced, ',
     'keep': '',
   }[stage.bn]
   head = '' if stage.head == 'keep' else f'{stage.head} head, '
+  if 'head_rates' in notes:
+    head += f'its rate {notes["head_rates"]["kernel"]:.2g}, '
   return did + head + trainable.describe(start, stage.trainable, stage.norm)
 
 
-def _job(task, stage, start, point, options, saved, log, count) -> stages.Job:
+def _head_rates(
+  task: Task, stage: Stage, start: Any, point: Point, options: Options
+) -> dict[str, Any]:
+  """What 'auto' stands for, saved with the start so that it stays."""
+  if point.head_lr != head_rate.AUTO or stage.head_lr != 'own':
+    return {}
+  found = head_rate.curvature(task, stage, start, seed=point.seed)
+  return {'head_rates': head_rate.rates(found, options.optimizer)}
+
+
+def _job(
+  task, stage, start, point, options, saved, log, count, notes
+) -> stages.Job:
   def on_epoch(line: dict[str, Any]) -> None:
     count.add(len(task.sets['id_val']))
     log.metrics({'stage': stage.name, **line})
@@ -248,17 +210,22 @@ def _job(task, stage, start, point, options, saved, log, count) -> stages.Job:
       f'  loss {line["loss"]:.3f}  id_val {line["id_val"]:.3f}'
     )
 
+  head_lr = point.head_lr if stage.head_lr == 'own' else point.lr
+  bias_lr = None
+  if head_lr == head_rate.AUTO:
+    head_lr, bias_lr = (notes['head_rates'][x] for x in ('kernel', 'bias'))
   return stages.Job(
     task=task,
     stage=stage,
     start=start,
     seed=point.seed,
     lr=point.lr,
-    head_lr=point.head_lr if stage.head_lr == 'own' else point.lr,
+    head_lr=head_lr,
+    head_bias_lr=bias_lr,
     epochs=options.epochs,
     optimizer=options.optimizer,
     saved=saved,
-    on_step=lambda rows: count.add(_TRAIN_COST * rows),
+    on_step=lambda rows: count.add(TRAIN_COST * rows),
     on_epoch=on_epoch,
     epochs_before=lambda epoch: log.rewind(stage.name, epoch),
     say=lambda text: count.out.line(f'{point} | {stage.name}: {text}'),

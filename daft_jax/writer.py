@@ -28,7 +28,8 @@ class Writer:
   """The console of a run: a progress bar on a terminal, plain lines elsewhere.
 
   Args:
-    total: units of work of the whole run, whatever the caller counts.
+    total: units of work of the whole run, whatever the caller counts; `more`
+      adds to it.
     out: where to; default: stdout.
     active: False: shows nothing, as in processes other than the first.
   """
@@ -41,7 +42,7 @@ class Writer:
     self._total, self._done = total, 0
     self._start = time.monotonic()
     self._bar = None
-    if active and total and self._out.isatty():
+    if active and self._out.isatty():
       self._bar = tqdm.tqdm(
         total=total,
         file=self._out,
@@ -59,6 +60,13 @@ class Writer:
       self._bar.write(text, file=self._out)
     else:
       print(text, file=self._out, flush=True)
+
+  def more(self, units: int) -> None:
+    """Adds to the work of the whole run."""
+    self._total += units
+    if self._bar is not None:
+      self._bar.total = self._total
+      self._bar.refresh()
 
   def advance(self, units: int) -> None:
     """Counts work that was done."""

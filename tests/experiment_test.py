@@ -121,7 +121,7 @@ def test_a_second_run_runs_nothing(everything, workdir, capsys):
   again = experiment.run(everything[1], workdir)
   after = {p: p.stat().st_mtime_ns for p in workdir.glob('trials/*/*.json*')}
   assert before == after
-  assert '10 trials, 10 finished before' in capsys.readouterr().out
+  assert '10 trials so far, 10 finished before' in capsys.readouterr().out
   for method, found in everything[2].items():
     assert again[method]['id_test'] == found['id_test']
 

@@ -95,7 +95,7 @@ def test_a_suite_runs_to_its_report(suite, data_dir, tmp_path, capsys):
   assert str(folder) not in (tmp_path / 'report.md').read_text()
   # A finished run prints its result and trains nothing.
   assert run(suite, folder, tmp_path) == 0
-  assert '1 trials, 1 finished before' in capsys.readouterr().out
+  assert '1 trials so far, 1 finished before' in capsys.readouterr().out
 
 
 def test_union_and_worst_are_of_the_sets(data_dir, tmp_path):

@@ -37,7 +37,8 @@ def collect(workdirs: Sequence[results.PathLike]) -> Collected:
   folders, experiments, further = {}, {}, []
   for workdir in dict.fromkeys(map(pathlib.Path, workdirs)):
     experiments[str(workdir)] = results.read_experiment(workdir)
-    for line in results.read(workdir):
+    whole = [x for x in results.read(workdir) if not x.get('rung')]
+    for line in whole:
       found.setdefault(line['trial'], line)
       folder = workdir / 'trials' / line['trial']
       folders.setdefault(line['trial'], folder)

@@ -38,6 +38,8 @@ class Table(NamedTuple):
 
 def number(value: float | None, digits: int | None = None) -> str:
   """Formats a number: fixed digits, or shortest; a dash where there is none."""
+  if isinstance(value, str):
+    return value
   if value is None or math.isnan(value):
     return MISSING
   return f'{value:.3g}' if digits is None else f'{value:.{digits}f}'

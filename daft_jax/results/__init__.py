@@ -49,6 +49,7 @@ __all__ = [
   'compared',
   'derive',
   'dumps',
+  'finished',
   'mean_id_val',
   'read',
   'read_experiment',
@@ -92,14 +93,7 @@ def read(workdir: PathLike) -> list[Line]:
   lines = []
   if (workdir / 'trials').is_dir():
     for path in sorted(workdir.glob('trials/*/result.json')):
-      folder = names.shown(path.parent)
-      fix = f'delete {folder} and run the same command again'
-      line = files.parse(files.read_text(path, fix), f'{path}', fix)
-      lines.append(check(line, f'{path}', fix))
-      if line['trial'] != path.parent.name:
-        raise ResultsError(
-          f"{names.shown(path)}: 'trial' is {line['trial']!r}; {fix}"
-        )
+      lines.append(_read_trial(path))
   elif (workdir / RESULTS).is_file():
     fix = 'restore it from a copy, or take the line out'
     for where, line in read_jsonl(workdir / RESULTS, fix):
@@ -110,6 +104,28 @@ def read(workdir: PathLike) -> list[Line]:
     return rank, line['method'], line['seed'], rates_of(line), line['trial']
 
   return sorted(lines, key=key)
+
+
+def _read_trial(path: pathlib.Path) -> Line:
+  fix = f'delete {names.shown(path.parent)} and run the same command again'
+  line = files.parse(files.read_text(path, fix), f'{path}', fix)
+  line = check(line, f'{path}', fix)
+  if line['trial'] != path.parent.name:
+    where = names.shown(path)
+    raise ResultsError(f"{where}: 'trial' is {line['trial']!r}; {fix}")
+  return line
+
+
+def finished(folder: pathlib.Path) -> Line | None:
+  """The result line of a trial's folder; None: it is not finished.
+
+  Raises:
+    ResultsError: it is damaged.
+  """
+  path = folder / 'result.json'
+  if not path.is_file():
+    return None
+  return _read_trial(path)
 
 
 def derive(workdir: PathLike) -> list[Line]:

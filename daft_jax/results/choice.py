@@ -18,20 +18,25 @@ class Choice(NamedTuple):
   """The trials of one method at one pair of rates, a line for every seed."""
 
   lr: float | None
-  head_lr: float | None
+  head_lr: float | str | None
   lines: tuple[Line, ...]
 
 
 def rates_of(line: Line) -> tuple[float, ...]:
-  """Sorts by lr, then head_lr, a rate that is not there first."""
-  rates = line['lr'], line['head_lr']
-  return tuple(-math.inf if rate is None else rate for rate in rates)
+  """Sorts by lr, then head_lr, a rate that is not there first, 'auto' last."""
+  order = {None: -math.inf, 'auto': math.inf}
+  return tuple(order.get(rate, rate) for rate in (line['lr'], line['head_lr']))
 
 
 def by_rate(lines: Iterable[Line]) -> dict[str, list[Choice]]:
-  """Groups lines by method, in order of appearance, and rates, ascending."""
+  """Groups lines by method, in order of appearance, and rates, ascending.
+
+  Rungs of a search, which were trained for less, are left out.
+  """
   groups: dict[str, dict[tuple[float, ...], list[Line]]] = {}
   for line in lines:
+    if line.get('rung'):
+      continue
     rates = groups.setdefault(line['method'], {})
     rates.setdefault(rates_of(line), []).append(line)
   return {

@@ -105,7 +105,16 @@ LINE: dict[str, Field] = {
     ('suite', 'backbone', 'weights', 'method'), _NAME._replace(required=True)
   ),
   'seed': _SEED._replace(required=True),
-  **dict.fromkeys(('lr', 'head_lr', 'C', 'epoch'), _SETTING),
+  **dict.fromkeys(('lr', 'C', 'epoch'), _SETTING),
+  'head_lr': Field(
+    f"it has to be a number up to {LARGEST:g}, null, or 'auto'",
+    lambda value: value == 'auto' or _is_number(value),
+    absent=None,
+  ),
+  'rung': _SEED,
+  'id_val_loss': _NUMBER,
+  'head_rates': _GROUP,
+  'head_rates/*': _NUMBER,
   **dict.fromkeys(
     ('id_val', 'id_test'), _ACCURACY._replace(required=True, nan=True)
   ),

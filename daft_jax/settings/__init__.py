@@ -73,6 +73,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
       f'{checked["optimizer"]["warmup_epochs"]:g}, longer than the '
       f'{checked["epochs"]} epochs of config.epochs: change one of the two.'
     )
+  if 'auto' in checked['head_lrs'] and checked['optimizer']['name'] != 'sgd':
+    raise ConfigError(
+      "config.head_lrs: 'auto' is a rate of SGD, and config.optimizer.name is "
+      f'{checked["optimizer"]["name"]!r}: give a number, 0.001 say'
+    )
   return checked
 
 
@@ -134,6 +139,8 @@ def _value(path: str, rule: Rule, value: Any) -> Any:
 
 
 def _single(rule: Rule, value: Any, wrong: ConfigError) -> Any:
+  if isinstance(value, str) and value in rule.words:
+    return value
   kinds = (int, float) if rule.kind is float else (rule.kind,)
   if isinstance(value, bool) and rule.kind is not bool:
     raise wrong

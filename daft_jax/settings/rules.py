@@ -26,6 +26,7 @@ class Rule:
     holds: whether a value of the right kind is allowed.
     many: a tuple of such values, at least one unless `empty`.
     empty: of a tuple, () is allowed; of a single value, None is.
+    words: what may be said in place of a value of that kind.
   """
 
   kind: type
@@ -33,6 +34,7 @@ class Rule:
   holds: Callable[[Any], bool] = lambda value: True
   many: bool = False
   empty: bool = False
+  words: tuple[str, ...] = ()
 
 
 def _above(low: float) -> Callable[[Any], bool]:
@@ -90,7 +92,10 @@ RULES: dict[str, Rule] = {
     many=True,
   ),
   'lrs': Rule(float, _RATES, _above(0), many=True),
-  'head_lrs': Rule(float, _RATES, _above(0), many=True),
+  'head_lrs': Rule(
+    float, f"{_RATES}, or 'auto'", _above(0), many=True, words=('auto',)
+  ),
+  'search': _words('grid', 'paper', 'wide', 'halving', 'auto'),
   'epochs': Rule(int, _FROM_1, _whole(1)),
   'batch_size': Rule(int, _FROM_1, _whole(1)),
   'eval_batch_size': Rule(int, _FROM_1, _whole(1)),

@@ -21,6 +21,7 @@ RANGES = {
   'seeds': '-1',
   'lrs': '0.0',
   'head_lrs': '1e400',
+  'search': 'random',
   'epochs': '0',
   'batch_size': '-64',
   'eval_batch_size': '0',
