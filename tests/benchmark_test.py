@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import sys
 
 import pytest
 
@@ -91,6 +92,8 @@ def test_what_is_not_installed_is_said(capsys, monkeypatch):
     (['data', '--images=few'], 'invalid int value'),
     (['data', '--model=resnet18'], '--model is of bn, not of data'),
     (['bn', '--images=3'], '--images is of data, not of bn'),
+    (['data', '--size=9x9x2'], '--size is of probe, not of data'),
+    (['probe', '--size=9x9'], "--size: '9x9' is not like 1000x64x30"),
     (['load'], 'load needs --file=FILE'),
   ],
 )
@@ -115,3 +118,18 @@ def test_sides_are_interleaved_and_the_first_round_is_left_out():
   )
   assert times == [[1.0, 1.0], [3.0, 3.0]]
   assert ''.join(done) == 'ababab'
+
+
+def test_probe_prints_every_line(capfd):
+  pytest.importorskip('sklearn')
+  main.main(['probe', '--size=300x16x3'])
+  text = capfd.readouterr().out
+  assert text.startswith('300x16x3: 50 values of C')
+  for line in ('scikit-learn / compiled', 'largest excess', 'best C'):
+    assert line in text
+
+
+def test_probe_says_what_is_not_installed(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'sklearn', None)
+  with pytest.raises(SystemExit, match='pip install'):
+    main.main(['probe'])

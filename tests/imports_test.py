@@ -24,7 +24,7 @@ LAYERS = (
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine'),
   ),
   (
-    *('bn', 'bn.*', 'optim', 'probe'),
+    *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
     *('models', 'models.*', 'data', 'data.*', 'distortion'),
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
@@ -49,6 +49,7 @@ GROUPS = (
   ('benchmark', 'benchmark.*'),
   ('checkpoint', 'checkpoint.*'),
   ('pretrained', 'pretrained.*'),
+  ('probe', 'probe.*'),
   ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only

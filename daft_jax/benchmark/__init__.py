@@ -4,6 +4,7 @@
   python -m daft_jax.benchmark bn --rounds=9 --model=resnet18
   python -m daft_jax.benchmark load --file=resnet50-0676ba61.pth
   python -m daft_jax.benchmark data          # images: decoded, cached, workers
+  python -m daft_jax.benchmark probe         # C sweep / scikit-learn's
 
 Ratios are taken within a round, the two sides one after the other, because
 the speed of a shared machine changes from minute to minute.
