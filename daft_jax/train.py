@@ -76,7 +76,6 @@ class NonFiniteError(ArithmeticError):
 
   Attributes:
     at: where `fit` was: the state is the one before that step.
-    what: 'loss' or 'gradient'.
     largest_head_lr: up to which the head is stable, where that is known.
   """
 
@@ -84,7 +83,7 @@ class NonFiniteError(ArithmeticError):
 
   def __init__(self, at: Epoch, what: str):
     super().__init__(f'the {what} is not finite at step {int(at.state.step)}')
-    self.at, self.what = at, what
+    self.at, self.what = at, what  # 'loss' or 'gradient'
 
 
 def init_state(
@@ -238,16 +237,15 @@ def fit(
   on_step: Callable[[int], None] = lambda rows: None,
   pause: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
-  """Trains epoch by epoch; the caller evaluates and saves in between.
-
-  Continues where `state` is, be it in the middle of an epoch.
+  """Trains on from `state`, epoch by epoch; the caller evaluates and saves.
 
   Args:
     model: linen module that returns logits and features.
     state: from `init_state`, or restored; donated.
     batches: (epoch from 0, first step of it) -> its batches from there on, all
       of one shape.
-    trainable, norm, optimizer, lr, head_lr, head_bias_lr: see `train_step`.
+    trainable, norm, optimizer: see `train_step`.
+    lr, head_lr, head_bias_lr: see `optim.step`.
     mesh: from `sharding.make_mesh`; the batch size is a multiple of its size.
     sums: of the steps of the epoch that were done before.
     skip: leave batches out whose loss or gradient is not finite; their number
@@ -263,9 +261,8 @@ def fit(
     NonFiniteError: unless `skip`, with the state before that step.
   """
   step = get_step(model, trainable, norm, optimizer)
-  bias_lr = head_lr if head_bias_lr is None else head_bias_lr
-  rates = {'lr': lr, 'head_lr': head_lr, 'head_bias_lr': bias_lr}
-  rates = jax.tree.map(np.float32, rates)
+  rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
+  rates['head_bias_lr'] = np.float32(head_bias_lr or head_lr)
   done, first = divmod(int(state.step), optimizer.steps_per_epoch)
   # Where the step leaves it, or the step would be compiled twice.
   bad = None if skip else sharding.replicate(np.int32(0), mesh)

@@ -13,7 +13,6 @@ import pytest
 import daft_jax
 from daft_jax import (
   experiment,
-  grid,
   methods,
   results,
   settings,
@@ -284,30 +283,6 @@ def test_a_model_without_the_contract(tiny_config, tmp_path, module, says):
       tiny_config(), tmp_path / 'x', model=module, variables=variables
     )
   assert not (tmp_path / 'x').exists()
-
-
-def test_the_grid_goes_seed_by_seed_and_leaves_out_rates_without_effect():
-  config = {
-    'methods': ('lp', 'lp_sgd', 'ft', 'daft'),
-    'seeds': (0, 1),
-    'lrs': (0.1, 0.2),
-    'head_lrs': (1.0, 3.0),
-  }
-  points = grid.points(config)
-  assert [p.seed for p in points] == [0] * 9 + [1] * 9
-  assert points[:5] == [
-    ('lp', 0, None, None),
-    ('lp_sgd', 0, None, 1.0),
-    ('lp_sgd', 0, None, 3.0),
-    ('ft', 0, 0.1, None),
-    ('ft', 0, 0.2, None),
-  ]
-  assert [tuple(p[2:]) for p in points[5:9]] == [
-    (0.1, 1.0),
-    (0.1, 3.0),
-    (0.2, 1.0),
-    (0.2, 3.0),
-  ]
 
 
 @pytest.mark.parametrize(

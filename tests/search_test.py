@@ -47,7 +47,10 @@ def test_a_grid_is_all_at_once_seed_by_seed():
   (points,) = played('grid', prefers(0.01, 0.1))
   assert len(points) == 2 * (1 + 3 + 9) == len(set(points))
   assert [p.seed for p in points] == sorted(p.seed for p in points)
-  assert points[0] == Point('lp', 0, None, None)
+  assert points[:4] == [
+    Point('lp', 0, None, None),
+    *(Point('ft', 0, lr, None) for lr in CONFIG['lrs']),
+  ]
 
 
 def test_the_paper_tries_head_rates_at_the_best_rate_of_the_backbone():
@@ -94,9 +97,7 @@ def test_auto_takes_at_most_three_times_the_epochs_of_one_run(epochs):
 
 def test_methods_without_rates_are_run_once():
   for name in search.SEARCHES:
-    points = [
-      p for r in played(name, lambda _: 0.5, methods=('lp',)) for p in r
-    ]
+    (points,) = played(name, lambda _: 0.5, methods=('lp',))
     assert points == [Point('lp', seed, None, None) for seed in (0, 1)]
 
 
