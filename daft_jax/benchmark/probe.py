@@ -32,6 +32,10 @@ _THREADS = {
   'MKL_NUM_THREADS': '1',
   'JAX_PLATFORMS': 'cpu',
 }
+_ON_ONE_CORE = (
+  "import os; hasattr(os, 'sched_setaffinity') and "
+  'os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})'
+)
 # How far classes are apart, so that about 5 to 10 % are mistaken.
 _APART = {10: 0.25, 100: 0.45}
 
@@ -198,15 +202,10 @@ def bench_probe(args: argparse.Namespace) -> None:
   except ImportError:
     raise SystemExit("probe compares: pip install 'daft_jax[demo]'") from None
   for size in args.size or SIZES:
-    code = f'from daft_jax.benchmark import probe; probe.report({size!r})'
+    # Its core is chosen before anything starts threads.
+    code = f'{_ON_ONE_CORE}; from daft_jax.benchmark import probe'
     subprocess.run(
-      [sys.executable, '-c', code],
+      [sys.executable, '-c', f'{code}; probe.report({size!r})'],
       env=os.environ | _THREADS,
       check=True,
-      preexec_fn=_on_one_core,
     )
-
-
-def _on_one_core() -> None:
-  if hasattr(os, 'sched_setaffinity'):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
