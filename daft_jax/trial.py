@@ -70,6 +70,7 @@ def run_trial(
     if name in notes
   }
   if point.rung:
+    count.finish()
     return {**line, **measure.nothing(task), 'seconds': log.seconds()}
   measured = measure.measure(task, variables, start)
   _save_arrays(folder / ARRAYS, measured.arrays)
