@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import sys
 
 import pytest
 
@@ -128,18 +127,3 @@ def test_save_compares_with_orbax_alone(capsys, monkeypatch):
   least, middle, most = values(text)['ratio']
   assert 0 < least <= middle <= most
   assert 'ratio of medians' in text
-
-
-def test_probe_prints_every_line(capfd):
-  pytest.importorskip('sklearn')
-  main.main(['probe', '--size=300x16x3'])
-  text = capfd.readouterr().out
-  assert text.startswith('300x16x3: 50 values of C')
-  for line in ('scikit-learn / compiled', 'largest excess', 'best C'):
-    assert line in text
-
-
-def test_probe_says_what_is_not_installed(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'sklearn', None)
-  with pytest.raises(SystemExit, match='pip install'):
-    main.main(['probe'])

@@ -25,7 +25,7 @@ LAYERS = (
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
-    *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
+    *('bn', 'bn.*', 'optim', 'probe'),
     *('models', 'models.*', 'data', 'data.*', 'distortion'),
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
@@ -52,7 +52,6 @@ GROUPS = (
   ('pretrained', 'pretrained.*'),
   ('results', 'results.*'),
   ('settings', 'settings.*'),
-  ('probe', 'probe.*'),
   ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only
