@@ -92,8 +92,6 @@ def test_what_is_not_installed_is_said(capsys, monkeypatch):
     (['data', '--images=few'], 'invalid int value'),
     (['data', '--model=resnet18'], '--model is of bn, not of data'),
     (['bn', '--images=3'], '--images is of data, not of bn'),
-    (['data', '--size=9x9x2'], '--size is of probe, not of data'),
-    (['probe', '--size=9x9'], "--size: '9x9' is not like 1000x64x30"),
     (['load'], 'load needs --file=FILE'),
   ],
 )
