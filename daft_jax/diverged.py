@@ -18,10 +18,8 @@ def advice(point: Any, error: train.NonFiniteError) -> str:
   if largest is not None and point.head_lr not in (None, head_rate.AUTO):
     if point.head_lr > largest:
       return (
-        f'the head diverged: {error}, in epoch {error.at.number}. Its rate, '
-        f'{point.head_lr:g}, is above {largest:.2g}, up to which SGD is stable '
-        f'on these features: try --config.head_lrs={head_rate.AUTO}, here '
-        f'{largest / 2:.2g}. The step before is kept'
+        f'the head diverged: {error}, in epoch {error.at.number}. '
+        f'{head_rate.too_fast(point.head_lr, largest)}. The step before is kept'
       )
   rates = [
     f'{name} ({value if value == head_rate.AUTO else f"{value:g}"})'

@@ -75,6 +75,14 @@ def largest(curvature: float, optimizer: Mapping[str, Any]) -> float:
   return 4 * (1 + momentum) / (ahead * max(curvature, 1e-12))
 
 
+def too_fast(rate: float, largest: float) -> str:
+  """What is said of a head whose rate is above the largest stable one."""
+  return (
+    f'Its rate, {rate:g}, is above {largest:.2g}, up to which SGD is stable on '
+    f'these features: try --config.head_lrs={AUTO}, here {largest / 2:.2g}'
+  )
+
+
 def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
   """What 'auto' stands for: a rate for the head's kernel and for its bias.
 

@@ -36,7 +36,8 @@ class Point(NamedTuple):
       for k, v in rates.items()
       if v is not None
     ]
-    given += [f'{self.rung} epochs'] if self.rung else []
+    if self.rung:
+      given.append(f'{self.rung} epoch{"s" * (self.rung > 1)}')
     return ', '.join([self.method, f'seed {self.seed}', *given])
 
   @property
@@ -78,8 +79,9 @@ def trial_name(settings: Mapping[str, Any], point: Point) -> str:
 def cost(task: Task, point: Point, epochs: int) -> int:
   """How much work a trial is, in images evaluated; for the progress bar."""
   train_images, val = len(task.sets['train']), len(task.sets['id_val'])
-  total = sum(len(task.sets[name]) for name in task.tests)
-  total, epochs = (0, point.rung) if point.rung else (total, epochs)
+  epochs = point.rung or epochs
+  tests = () if point.rung else task.tests
+  total = sum(len(task.sets[name]) for name in tests)
   for stage in METHODS[point.method]:
     total += train_images if stage.bn != 'keep' else 0
     if stage.solver == 'sgd':

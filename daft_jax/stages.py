@@ -236,11 +236,7 @@ def _check_head(job: Job, line: dict[str, Any]) -> None:
   )
   largest = _largest_head_lr(job)
   if largest is not None and (job.head_lr or 0) > largest:
-    say += (
-      f': the head diverges. Its rate, {job.head_lr:g}, is above '
-      f'{largest:.2g}, up to which SGD is stable on these features: try '
-      f'--config.head_lrs={head_rate.AUTO}, here {largest / 2:.2g}'
-    )
+    say += f': the head diverges. {head_rate.too_fast(job.head_lr, largest)}'
   job.say(say)
 
 

@@ -76,14 +76,14 @@ class NonFiniteError(ArithmeticError):
 
   Attributes:
     at: where `fit` was: the state is the one before that step.
+    what: 'loss' or 'gradient'.
     largest_head_lr: up to which the head is stable, where that is known.
   """
 
-  largest_head_lr: float | None = None
-
   def __init__(self, at: Epoch, what: str):
     super().__init__(f'the {what} is not finite at step {int(at.state.step)}')
-    self.at, self.what = at, what  # 'loss' or 'gradient'
+    self.at, self.what = at, what
+    self.largest_head_lr: float | None = None
 
 
 def init_state(

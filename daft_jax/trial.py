@@ -40,6 +40,9 @@ from daft_jax.task import Task
 
 ARRAYS = 'arrays.npz'
 
+# What stages note and the result line holds.
+_NOTED = ('C', 'epoch', 'id_val', 'id_val_loss', 'head_rates')
+
 
 def run_trial(
   task: Task,
@@ -64,11 +67,8 @@ def run_trial(
   except train.NonFiniteError as error:
     out.line(f'{point} | {diverged.advice(point, error)}')
     return {**line, **diverged.line(task, error), 'seconds': log.seconds()}
-  line |= {name: notes.get(name) for name in ('C', 'epoch')} | {
-    name: notes[name]
-    for name in ('id_val', 'id_val_loss', 'head_rates')
-    if name in notes
-  }
+  kept = {name: notes[name] for name in _NOTED if name in notes}
+  line |= {'C': None, 'epoch': None, **kept}
   if point.rung:
     count.finish()
     return {**line, **measure.nothing(task), 'seconds': log.seconds()}
@@ -77,11 +77,7 @@ def run_trial(
   checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
   count.finish()
   log.lap('evaluate')
-  return {
-    **line,
-    **measured.line,
-    'seconds': log.seconds(),
-  }
+  return {**line, **measured.line, 'seconds': log.seconds()}
 
 
 def _run_stages(

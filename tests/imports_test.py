@@ -17,7 +17,7 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
-  ('names',),
+  ('names', 'bounded'),
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
@@ -57,7 +57,7 @@ GROUPS = (
 # What turns files into tables and figures: no JAX, and of the package only
 # `results`, `names` and each other. Who prints a table or adds lines uses it.
 ASIDE = ('report', 'report.*')
-ASIDE_IMPORTS = (*ASIDE, 'results', 'results.*', 'names')
+ASIDE_IMPORTS = (*ASIDE, 'results', 'results.*', 'names', 'bounded')
 ASIDE_USERS = {'experiment': ('report',), 'further': ('report.collect',)}
 
 # Library -> the only modules that import it.

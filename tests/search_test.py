@@ -1,6 +1,7 @@
 """What each search wants, and real processes that share one."""
 
 import json
+import math
 import pathlib
 import signal
 import subprocess
@@ -124,12 +125,18 @@ def test_ties_go_to_the_lower_loss_and_then_to_the_earlier():
 
 
 def test_a_run_searches_and_goes_on_where_it_was(tiny_config, tmp_path):
-  config = tiny_config(methods=('lp_sgd',), search='auto', epochs=3)
+  config = tiny_config(
+    methods=('lp_sgd',), search='halving', epochs=3, head_lrs=('auto', 1e-6)
+  )
   found = experiment.run(config, tmp_path)
   lines = results.read(tmp_path)
-  rungs = {line.get('rung') for line in lines}
-  assert rungs == {1, None} or rungs == {None}
-  assert found['lp_sgd']['head_lr'] == 'auto'
+  rungs = {x['head_lr']: x['id_val'] for x in lines if x.get('rung') == 1}
+  (whole,) = [line for line in lines if not line.get('rung')]
+  assert rungs.keys() == {'auto', 1e-6}
+  assert whole['head_lr'] == max(rungs, key=rungs.get)
+  assert found['lp_sgd']['head_lr'] == whole['head_lr']
+  for line in lines:  # Nothing but ID validation is looked at on the way.
+    assert math.isnan(line['id_test']) == bool(line.get('rung'))
   kept = [p.name for p in (tmp_path / 'trials').glob('*/checkpoints/final')]
   assert len(kept) == 1
   before = {p: p.stat().st_mtime_ns for p in tmp_path.glob('trials/*/*.json')}

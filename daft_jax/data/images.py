@@ -13,10 +13,11 @@ an animation.
 import contextlib
 import io
 import os
-import stat
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+
+from daft_jax import bounded
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -38,14 +39,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
     OSError: it cannot be read.
     ValueError: it is a pipe or a device, which may never end, or too long.
   """
-  # Else one without a writer would wait for it.
-  with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
-    found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode):
-      raise ValueError('is no file')
-    if found.st_size > MOST_BYTES:
-      raise ValueError(f'has {found.st_size:,} bytes, more than {MOST_BYTES:,}')
-    return file.read(MOST_BYTES)
+  return bounded.read(path, MOST_BYTES)
 
 
 def count_pixels(data: bytes) -> int:

@@ -72,13 +72,13 @@ def choose(
   """
   whole = augment.AUGMENTATIONS[recipe.augment].places is None
   processes = jax.process_count()
-  if processes > 1 and wanted in ('host', 'device'):
+  if processes > 1 and wanted != 'stream':
+    if wanted == 'auto':
+      return Choice('stream', f'each of {processes} processes reads its rows')
     raise ValueError(
       f'residency is {wanted!r}, for which each of {processes} processes would '
       "read and keep all images: say 'stream' or 'auto'"
     )
-  if processes > 1 and wanted == 'auto':
-    return Choice('stream', f'each of {processes} processes reads its rows')
   free, room = host_memory(), device_memory(mesh)
   if wanted == 'device':
     if whole or not recipe.colour.off:

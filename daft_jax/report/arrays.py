@@ -7,15 +7,13 @@ What it takes to read them is bounded, whatever the file says of itself.
 """
 
 import io
-import os
 import pathlib
-import stat
 import zipfile
 from collections.abc import Iterable
 
 import numpy as np
 
-from daft_jax import names, results
+from daft_jax import bounded, names, results
 
 MEASURES = ('l2', 'cosine')
 _MOST_BYTES = 1 << 24  # of the file; with 75 sets it has a million
@@ -35,17 +33,16 @@ def read(path: pathlib.Path, splits: Iterable[str]) -> list[Found]:
     results.ResultsError: it is damaged, or holds something else.
   """
   try:
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
-      _check_file(file.fileno())
-      with zipfile.ZipFile(file) as archive:
-        inside = {*archive.namelist()}
-        return [
-          (split, measure, *found)
-          for split in splits
-          for measure in MEASURES
-          if f'{split}/{measure}_counts.npy' in inside
-          and (found := _pair(archive, f'{split}/{measure}')) is not None
-        ]
+    file = io.BytesIO(bounded.read(path, _MOST_BYTES))
+    with zipfile.ZipFile(file) as archive:
+      inside = {*archive.namelist()}
+      return [
+        (split, measure, *found)
+        for split in splits
+        for measure in MEASURES
+        if f'{split}/{measure}_counts.npy' in inside
+        and (found := _pair(archive, f'{split}/{measure}')) is not None
+      ]
   # The parsers of NumPy and of zips raise whatever they stumble over.
   except Exception as error:
     reason = names.shown(error) or type(error).__name__
@@ -54,16 +51,6 @@ def read(path: pathlib.Path, splits: Iterable[str]) -> list[Found]:
       f'{names.shown(path)}: damaged ({reason}); delete {folder} and run the '
       'same command again'
     ) from None
-
-
-def _check_file(descriptor: int) -> None:
-  found = os.fstat(descriptor)
-  if not stat.S_ISREG(found.st_mode):
-    raise ValueError('it is no file')
-  if found.st_size > _MOST_BYTES:
-    raise ValueError(
-      f'it has {found.st_size:,} bytes, more than {_MOST_BYTES:,}'
-    )
 
 
 def _pair(

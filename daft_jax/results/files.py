@@ -15,10 +15,9 @@ import math
 import os
 import pathlib
 import secrets
-import stat
 from typing import Any
 
-from daft_jax import names
+from daft_jax import bounded, names
 
 PathLike = str | os.PathLike[str]
 Line = dict[str, Any]
@@ -92,23 +91,15 @@ def read_text(path: pathlib.Path, fix: str) -> str:
       end, or is larger than results are; `fix` says what to do about it.
   """
   try:
-    # Else a pipe without a writer would wait for one.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
-      found = os.fstat(file.fileno())
-      if not stat.S_ISREG(found.st_mode):
-        raise ValueError('it is no file')
-      if found.st_size > MOST_BYTES:
-        raise ValueError(
-          f'it has {found.st_size:,} bytes, more than {MOST_BYTES:,}'
-        )
-      text = file.read(MOST_BYTES).decode('utf-8')
-    if sum(map(text.count, '[{:,')) > MOST_VALUES:
-      raise ValueError(f'it has more than {MOST_VALUES:,} values')
-    return text
-  except (OSError, ValueError) as error:
-    raise ResultsError(
-      f'{names.shown(path)}: cannot be read ({error}); {fix}'
-    ) from None
+    text = bounded.read(path, MOST_BYTES).decode('utf-8')
+    if sum(map(text.count, '[{:,')) <= MOST_VALUES:
+      return text
+    reason = f'it has more than {MOST_VALUES:,} values'
+  except (OSError, UnicodeDecodeError) as error:
+    reason = f'{error}'
+  except ValueError as error:  # of `bounded`
+    reason = f'it {error}'
+  raise ResultsError(f'{names.shown(path)}: cannot be read ({reason}); {fix}')
 
 
 def parse(text: str, where: str, fix: str) -> dict[str, Any]:
