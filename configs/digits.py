@@ -25,6 +25,6 @@ def get_config(arg=''):
   config.suite = 'digits'
   config.methods = ('lp', 'ft', 'lp_ft', 'daft')
   config.seeds = (0, 1)
-  config.lrs = (0.01,)
+  config.lrs = (0.005, 0.01)
   config.head_lrs = (0.1,)
   return common.update(config, arg)

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import sys
 
 import pytest
 
@@ -92,6 +93,8 @@ def test_what_is_not_installed_is_said(capsys, monkeypatch):
     (['data', '--images=few'], 'invalid int value'),
     (['data', '--model=resnet18'], '--model is of bn, not of data'),
     (['bn', '--images=3'], '--images is of data, not of bn'),
+    (['data', '--size=9x9x2'], '--size is of probe, not of data'),
+    (['probe', '--size=9x9'], "--size: '9x9' is not like 1000x64x30"),
     (['load'], 'load needs --file=FILE'),
   ],
 )
@@ -125,3 +128,18 @@ def test_save_compares_with_orbax_alone(capsys, monkeypatch):
   least, middle, most = values(text)['ratio']
   assert 0 < least <= middle <= most
   assert 'ratio of medians' in text
+
+
+def test_probe_prints_every_line(capfd):
+  pytest.importorskip('sklearn')
+  main.main(['probe', '--size=300x16x3'])
+  text = capfd.readouterr().out
+  assert text.startswith('300x16x3: 50 values of C')
+  for line in ('scikit-learn / compiled', 'largest excess', 'best C'):
+    assert line in text
+
+
+def test_probe_says_what_is_not_installed(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'sklearn', None)
+  with pytest.raises(SystemExit, match='pip install'):
+    main.main(['probe'])

@@ -25,7 +25,7 @@ LAYERS = (
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
-    *('bn', 'bn.*', 'optim', 'probe'),
+    *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
     *('models', 'models.*', 'data', 'data.*', 'distortion'),
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
@@ -50,6 +50,7 @@ GROUPS = (
   ('benchmark', 'benchmark.*'),
   ('checkpoint', 'checkpoint.*'),
   ('pretrained', 'pretrained.*'),
+  ('probe', 'probe.*'),
   ('results', 'results.*'),
   ('settings', 'settings.*'),
   ('unpickle', 'unpickle.*'),

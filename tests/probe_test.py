@@ -9,7 +9,9 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from daft_jax import probe
+from daft_jax import probe, sharding
+from daft_jax.benchmark import probe as against
+from daft_jax.probe import programs, rows
 
 
 @functools.cache
@@ -106,10 +108,11 @@ def test_scale_and_shift_of_the_features_do_not_matter():
 
 
 def test_one_program_fits_every_C():
-  before = probe._sweep._cache_size()
   fit(Cs=tuple(np.logspace(-5, 1, 50)))
+  before = programs.move._cache_size(), programs.precondition._cache_size()
   fit(Cs=tuple(np.logspace(-6, 0, 50)))
-  assert probe._sweep._cache_size() <= before + 1
+  now = programs.move._cache_size(), programs.precondition._cache_size()
+  assert now == before
 
 
 def test_a_class_that_is_absent_from_training_is_never_likely():
@@ -158,3 +161,154 @@ def test_Cs_are_numbers_that_float32_can_work_with(bad):
     fit(Cs=(1.0, bad))
   with pytest.raises(ValueError, match='Cs has to be numbers from'):
     fit(Cs=())
+
+
+@pytest.mark.parametrize('sizes', [(2000, 128, 10), (1000, 64, 30)])
+def test_the_objective_is_not_above_that_of_scikit_learn(sizes):
+  data = against.synthetic(*sizes, seed=1)
+  ours, theirs = against.fit_ours(*data), against.fit_theirs(*data)
+  excess = against.excess(data, ours, theirs)
+  assert len(excess) > 30 and max(excess) <= 1e-6
+  assert max(theirs.right) / len(data[3]) == pytest.approx(
+    max(ours.right) / len(data[3]), abs=0.01
+  )
+
+
+class Again:
+  """Chunks of different sizes, made anew whenever it is iterated."""
+
+  def __init__(self, x, *ends):
+    self.parts, self.passes = np.split(x, ends), 0
+
+  def __iter__(self):
+    self.passes += 1
+    yield from self.parts
+
+
+def same(found, expected):
+  scale = np.abs(expected.kernel).max()
+  np.testing.assert_allclose(found.kernel, expected.kernel, atol=1e-5 * scale)
+  logits, others = (digits()[2] @ z.kernel + z.bias for z in (expected, found))
+  scale = np.abs(logits).max()
+  np.testing.assert_allclose(others, logits, atol=1e-5 * scale)
+  assert found.C == expected.C
+
+
+@pytest.mark.parametrize('c', [1e-5, 1e-2, 1.0])
+def test_chunks_are_the_whole(c, monkeypatch, tmp_path):
+  x, y, val_x, val_y = digits()
+  expected = fit(Cs=(c / 2, c))
+  monkeypatch.setattr(rows, '_BLOCK_BYTES', 4 * 64 * 170)
+  chunks = Again(x, 7, 7, 300, 599)
+  found = fit(chunks, y, list(np.array_split(val_x, 3)), val_y, Cs=(c / 2, c))
+  assert chunks.passes > 4
+  same(found, expected)
+  np.save(tmp_path / 'x.npy', x)
+  mapped = np.load(tmp_path / 'x.npy', mmap_mode='r')
+  same(fit(mapped, y, val_x, val_y, Cs=(c / 2, c)), expected)
+
+
+def test_chunks_of_a_whole_sweep(monkeypatch):
+  x, y, val_x, val_y = digits()
+  monkeypatch.setattr(rows, '_BLOCK_BYTES', 4 * 64 * 128)
+  same(fit(Again(x, 100), y, val_x, val_y), whole_sweep())
+
+
+def test_no_more_than_a_block_of_chunks_is_in_memory(monkeypatch):
+  x, y, _, _ = digits()
+  monkeypatch.setattr(rows, '_BLOCK_BYTES', 4 * 64 * 100)
+  held = rows.Rows(Again(x, 300), y, rows.scaling(x))
+  assert held._kept is None
+  assert held.each(lambda block: block.shape) == [(100, 64)] * 6
+
+
+def test_rows_may_be_split_over_devices():
+  x, y, val_x, val_y = digits()
+  data = x[:597], y[:597], val_x, val_y  # which eight do not divide
+  mesh = sharding.make_mesh()
+  assert mesh.size == 8
+  # Where C is larger, rounding grows to some 1e-5 on the way.
+  some = {'Cs': probe.CS[:34:3]}
+  expected = fit(*data, **some)
+  same(fit(*data, mesh=mesh, **some), expected)
+  x, y, *rest = data
+  same(fit(Again(x, 100), y, *rest, mesh=mesh, **some), expected)
+  held = rows.Rows(x, y, rows.scaling(x), mesh)
+  assert held._kept.sharding.is_equivalent_to(sharding.split_rows(mesh), 2)
+
+
+def test_fewer_examples_than_columns():
+  x, y, val_x, val_y = digits()
+  found = fit(x[:40], y[:40], val_x, val_y)
+  assert np.isfinite(found.kernel).all() and found.id_val > 0.7
+
+
+@pytest.mark.parametrize('tol', [1e-5, 0.0])
+def test_a_separable_problem_ends(tol):
+  x = np.array([[-2.0, 1.0], [-1.0, 1.0], [1.0, 1.0], [2.0, 1.0]] * 5)
+  y = np.array([0, 0, 1, 1] * 5)
+  found = fit(x, y, x, y, Cs=(*probe.CS, 1e10, 1e20), tol=tol)
+  assert np.isfinite(found.kernel).all() and np.isfinite(found.bias).all()
+  assert all(accuracy == 1.0 for c, accuracy in found.sweep if c > 1e-2)
+
+
+def test_a_sweep_without_tolerance_is_finite():
+  found = fit(tol=0.0, max_iter=20)
+  assert np.isfinite(found.kernel).all()
+  assert [a for _, a in found.sweep] == pytest.approx(
+    [a for _, a in whole_sweep().sweep], abs=0.03
+  )
+
+
+def test_equal_columns_share_and_constant_columns_get_nothing():
+  x, y, val_x, val_y = digits()
+  more = [np.concatenate([z, z, 0 * z[:, :1] + 3], axis=1) for z in (x, val_x)]
+  found = fit(more[0], y, more[1], val_y, Cs=(1e-2,))
+  scale = np.abs(found.kernel).max()
+  np.testing.assert_allclose(
+    found.kernel[:64], found.kernel[64:128], atol=1e-4 * scale
+  )
+  np.testing.assert_allclose(found.kernel[128], 0, atol=1e-4 * scale)
+
+
+def test_one_class():
+  x, y, val_x, val_y = digits()
+  found = fit(x, 0 * y + 4, val_x, val_y, Cs=(1e-3, 1.0))
+  assert ((val_x @ found.kernel + found.bias).argmax(axis=1) == 4).all()
+  assert found.C == 1e-3 and np.isfinite(found.bias).all()
+
+
+def test_two_classes_are_scikit_learns_at_half_of_C():
+  x, y, _, _ = scaled()
+  two = y < 2
+  raw, label = digits()[0][two], y[two]
+  x = (raw - raw.mean(dtype=float)) / raw.std(dtype=float)
+  exact = LogisticRegression(C=0.02, max_iter=10_000, tol=1e-8).fit(x, label)
+  found = probe.fit_probe(raw, label, raw, label, num_classes=2, Cs=(0.01,))
+  kernel = (found.kernel[:, 1] - found.kernel[:, 0]) * raw.std(dtype=float)
+  scale = np.abs(exact.coef_).max()
+  np.testing.assert_allclose(kernel, exact.coef_[0], atol=2e-3 * scale)
+
+
+def test_Cs_are_taken_from_small_to_large():
+  shuffled, ordered = fit(Cs=(1.0, 0.01, 0.1)), fit(Cs=(0.01, 0.1, 1.0))
+  assert shuffled.sweep == ordered.sweep
+  np.testing.assert_array_equal(shuffled.kernel, ordered.kernel)
+  twice = fit(Cs=(0.1, 0.1, 0.1, 0.1))
+  assert twice.C == 0.1 and np.isfinite(twice.kernel).all()
+
+
+def test_wrong_chunks_are_named():
+  x, y, val_x, val_y = digits()
+  with pytest.raises(ValueError, match='can be read only once'):
+    fit(iter([x]), y, val_x, val_y)
+  with pytest.raises(ValueError, match=r'a chunk \(300, 63\) after row 300'):
+    fit([x[:300], x[300:, 1:]], y, val_x, val_y)
+  with pytest.raises(ValueError, match=r'\(300, 64\) and labels \(600,\)'):
+    fit([x[:300]], y, val_x, val_y)
+  with pytest.raises(ValueError, match='training set is empty'):
+    fit([x[:0]], y[:0], val_x, val_y)
+  with pytest.raises(ValueError, match=r'1 examples \(the first: 310\)'):
+    bad = x.copy()
+    bad[310, 3] = np.nan
+    fit([x[:300], bad[300:]], y, val_x, val_y)

@@ -5,6 +5,7 @@
   python -m daft_jax.benchmark load --file=resnet50-0676ba61.pth
   python -m daft_jax.benchmark data          # images: decoded, cached, workers
   python -m daft_jax.benchmark save          # checked save / Orbax alone
+  python -m daft_jax.benchmark probe         # C sweep / scikit-learn's
 
 Ratios are taken within a round, the two sides one after the other, because
 the speed of a shared machine changes from minute to minute.

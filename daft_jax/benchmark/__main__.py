@@ -1,17 +1,19 @@
 """The command line of benchmarks; see the package."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
-from daft_jax.benchmark import bn, data, load, save
+from daft_jax.benchmark import bn, data, load, probe, save
 
 _BENCHMARKS = {
   'bn': bn.bench_bn,
   'load': load.bench_load,
   'data': data.bench_data,
   'save': save.bench_save,
+  'probe': probe.bench_probe,
 }
-_OF = {'model': 'bn', 'file': 'load', 'images': 'data'}
+_OF = {'model': 'bn', 'file': 'load', 'images': 'data', 'size': 'probe'}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument(
     '--images', type=int, help=f'data: different JPEGs ({data.IMAGES})'
   )
+  parser.add_argument(
+    '--size',
+    action='append',
+    help='probe: examples x features x classes, as 1000x64x30; may be repeated',
+  )
   args = parser.parse_args(argv)
   if args.rounds < 5:
     parser.error('--rounds: fewer than 5 say little; pass 5 or more')
@@ -33,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.error('load needs --file=FILE, a weights file of any size')
   if args.images is not None and args.images < 1:
     parser.error('--images: at least 1')
+  for size in args.size or ():
+    if not re.fullmatch(r'[1-9]\d*x[1-9]\d*x[1-9]\d*', size):
+      parser.error(f'--size: {size!r} is not like 1000x64x30')
   _BENCHMARKS[args.what](args)
 
 

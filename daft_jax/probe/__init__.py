@@ -1,0 +1,203 @@
+"""Linear probing: logistic regression on cached features, the best of many C.
+
+  found = fit_probe(features, labels, val_features, val_labels, num_classes=10)
+  logits = features @ found.kernel + found.bias
+
+The protocol of LP and LP-FT is scikit-learn's LogisticRegression (L-BFGS, L2)
+over 50 values of C, each started from the one before. Here is the same
+objective with a solver of its own, which reads the features less often.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from daft_jax.probe import programs, solver
+from daft_jax.probe import rows as rows_lib
+
+CS = np.logspace(-7, 2, 50)
+# Beyond it, C or its inverse times the number of examples leaves float32.
+_C_RANGE = 1e-20, 1e20
+
+Features = np.ndarray | Iterable[np.ndarray]
+
+
+class Probe(NamedTuple):
+  """A linear classifier, and the sweep it was chosen in.
+
+  Attributes:
+    kernel: float32 [D, K].
+    bias: float32 [K].
+    C: inverse strength of the regularisation, the chosen one.
+    id_val: its validation accuracy, in [0, 1].
+    sweep: (C, validation accuracy) of every C, ascending.
+  """
+
+  kernel: np.ndarray
+  bias: np.ndarray
+  C: float
+  id_val: float
+  sweep: tuple[tuple[float, float], ...]
+
+
+def fit_probe(
+  features: Features,
+  labels: np.ndarray,
+  val_features: Features,
+  val_labels: np.ndarray,
+  *,
+  num_classes: int,
+  Cs: Sequence[float] = CS,
+  max_iter: int = 200,
+  tol: float = 1e-5,
+  mesh: Mesh | None = None,
+) -> Probe:
+  """Fits a logistic regression for every C; returns that of best validation.
+
+  With x the features, scaled by one mean and deviation of the whole training
+  matrix, it minimises over W and b (the result takes features unscaled)
+
+    C sum_i CE(x_i W + b, y_i) + ||W||^2 / 2
+
+  (scikit-learn has one column for two classes: its C is then half of this).
+  Features larger than memory are given as chunks [n_i, D], or as np.memmap;
+  each product with them reads them once, 64 MiB at a time. In memory remain
+  some matrices [N, K].
+
+  Args:
+    features, labels: floating [N, D] and int [N]; a class may be absent. Chunks
+      are a list, or anything that yields the same ones whenever it is iterated.
+    val_features, val_labels: floating [M, D] and int [M], to choose C by.
+    num_classes: K; labels are in 0..K - 1.
+    Cs: fitted from small to large; of equals the smaller wins.
+    max_iter: iterations for each C at most.
+    tol: largest component of the gradient of the objective / (C N) at the end,
+      unless what is left above the minimum is, as estimated, less than 3 % of
+      it, relative: 3e-7.
+    mesh: its devices share the rows; None for the default device.
+
+  Raises:
+    ValueError: empty sets, lengths or widths that differ, labels that are no
+      classes, features not finite in float32 or readable only once, or a C
+      outside 1e-20..1e20.
+
+  Source: protocol of Kumar et al. 2022 (LP-FT), arXiv 2202.10054.
+
+  Example:
+    >>> x, y = np.array([[-1.0], [-2.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+    >>> fit_probe(x, y, x, y, num_classes=2, Cs=(1.0,)).id_val
+    1.0
+    >>> fit_probe([x[:3], x[3:]], y, x, y, num_classes=2, Cs=(1.0,)).id_val
+    1.0
+  """
+  x, y, width = _check('training', features, labels, num_classes)
+  val_x, val_y, val_width = _check(
+    'validation', val_features, val_labels, num_classes
+  )
+  if val_width != width:
+    raise ValueError(
+      f'training features have {width} columns, validation features '
+      f'{val_width}: pass features of the same model'
+    )
+  grid, moments = _grid(Cs), rows_lib.scaling(x)
+  # A class without examples would have a bias of minus infinity.
+  present, y = np.unique(y, return_inverse=True)
+  rows = rows_lib.Rows(x, y, moments, mesh)
+  options = {'num_classes': len(present), 'max_iter': max_iter, 'tol': tol}
+  path = np.stack(list(solver.path(rows, grid=grid, **options)))
+  correct = _correct(path, present, rows_lib.Rows(val_x, val_y, moments, mesh))
+  best = int(np.argmax(correct))  # the first of equals: the smaller C
+  accuracies = (correct / len(val_y)).tolist()
+  kernel = np.zeros((width, num_classes))
+  kernel[:, present] = path[best, :, :-1].T.astype(np.float64) / moments.std
+  bias = np.full(num_classes, -np.inf)
+  bias[present] = path[best, :, -1]
+  bias -= moments.columns @ kernel
+  if len(present) < num_classes:
+    least = min(rows.each(lambda x: programs.least_evidence(x, path[best])))
+    bias[~np.isfinite(bias)] = float(least) - np.log(len(y))
+  return Probe(
+    kernel.astype(np.float32),
+    bias.astype(np.float32),
+    float(grid[best]),
+    accuracies[best],
+    tuple(zip(grid.tolist(), accuracies, strict=True)),
+  )
+
+
+def _correct(
+  path: np.ndarray, present: np.ndarray, rows: rows_lib.Rows
+) -> np.ndarray:
+  """How many of the rows each of the path gets right."""
+  stack, present = jnp.asarray(path), jnp.asarray(present)
+  counts = rows.each(
+    lambda x, y: programs.count_correct(x, y, stack, present), rows.labels
+  )
+  return np.sum(jax.device_get(counts), axis=0)
+
+
+def _grid(Cs: Sequence[float]) -> np.ndarray:
+  """The values of C, ascending."""
+  grid = np.sort(np.asarray(Cs, np.float64))
+  low, high = _C_RANGE
+  if not len(grid) or not ((grid >= low) & (grid <= high)).all():
+    raise ValueError(f'Cs has to be numbers from {low} to {high}, not {Cs!r}')
+  return grid
+
+
+def _check(
+  name: str, features: Any, labels: np.ndarray, num_classes: int
+) -> tuple[Any, np.ndarray, int]:
+  """Features (a matrix as float32), labels and the number of columns."""
+  labels = np.asarray(labels)
+  if not rows_lib.is_chunked(features):
+    with np.errstate(over='ignore'):
+      features = np.asarray(features).astype(np.float32, copy=False)
+  shape, bad = _survey(name, features)
+  if len(shape) != 2 or labels.shape != shape[:1]:
+    raise ValueError(
+      f'{name} features {shape} and labels {labels.shape} have to be '
+      '[N, D] and [N]'
+    )
+  if not len(labels):
+    raise ValueError(f'the {name} set is empty')
+  if bad:
+    raise ValueError(
+      f'{name} features of {len(bad)} examples (the first: {bad[0]}) are not '
+      'finite: look for nan or infinity in the images or the weights'
+    )
+  if labels.dtype.kind not in 'iu':
+    raise ValueError(
+      f'{name} labels are {labels.dtype}; pass integers, the numbers of the '
+      'classes'
+    )
+  if labels.min() < 0 or labels.max() >= num_classes:
+    raise ValueError(
+      f'{name} labels go from {labels.min()} to {labels.max()}, and there are '
+      f'{num_classes} classes: 0 to {num_classes - 1}'
+    )
+  return features, labels.astype(np.int32), shape[1]
+
+
+def _survey(name: str, features: Any) -> tuple[tuple[int, ...], list[int]]:
+  """Shape of the whole, and the rows that are not finite."""
+  if isinstance(features, np.ndarray) and features.ndim != 2:
+    return features.shape, []
+  count, width, bad = 0, None, []
+  for piece in rows_lib.pieces(features):
+    if piece.ndim != 2 or piece.shape[1] != (width or piece.shape[1]):
+      raise ValueError(
+        f'{name} features have a chunk {piece.shape} after row {count}; all '
+        f'have to be [n, {"D" if width is None else width}]'
+      )
+    width = piece.shape[1]
+    rows = np.flatnonzero(~np.isfinite(piece).all(axis=1))
+    bad += (count + rows).tolist()
+    count += len(piece)
+  if width is None:  # of a matrix without rows, or of no chunks
+    width = features.shape[1] if isinstance(features, np.ndarray) else 0
+  return (count, width), bad

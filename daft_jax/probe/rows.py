@@ -1,0 +1,185 @@
+"""The scaled rows of a feature matrix, in memory or read again at every pass.
+
+  rows = Rows(features, labels, scaling(features))
+  gram = sum(rows.each(lambda x: x.T @ x))
+
+A matrix in memory is one block. Of chunks no more than one block is in memory;
+all blocks have one shape, so that one program serves them.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from daft_jax import sharding
+
+PADDING = -1  # the label of rows that fill the last block
+_BLOCK_BYTES = 2**26
+_PIECE = 1024  # rows that are summed at once, in float64
+
+
+class Scaling(NamedTuple):
+  """One mean and deviation of a whole matrix, and the mean of its columns."""
+
+  mean: np.float64
+  std: np.float64
+  columns: np.ndarray
+
+
+def is_chunked(features: Any) -> bool:
+  """Whether it is read in blocks: chunks, or a file mapped into memory."""
+  if isinstance(features, np.memmap):
+    return True
+  if isinstance(features, np.ndarray | jax.Array):
+    return False
+  return all(np.ndim(chunk) == 2 for chunk in _first(features))
+
+
+def _first(features: Any) -> list[Any]:
+  if not isinstance(features, Iterable):
+    raise ValueError(f'features are {type(features).__name__}, not an array')
+  if iter(features) is features:
+    raise ValueError(
+      'features can be read only once, and every pass reads them again: pass '
+      'a list, or an object whose __iter__ starts anew'
+    )
+  return [chunk for chunk, _ in zip(features, range(1), strict=False)]
+
+
+def pieces(features: Any) -> Iterator[np.ndarray]:
+  """Float32 [n, D], one after the other; a matrix is cut into views."""
+  if isinstance(features, np.ndarray):
+    width = max(1, features.shape[1])
+    step = max(1, _BLOCK_BYTES // (4 * width))
+    starts, matrix = range(0, len(features), step), features
+    features = (matrix[i : i + step] for i in starts)
+  for chunk in features:
+    chunk = np.asarray(chunk)
+    with np.errstate(over='ignore'):
+      yield chunk.astype(np.float32, copy=False)
+
+
+def scaling(features: Any) -> Scaling:
+  """The moments of a finite matrix with rows and columns, in float64."""
+  count, columns, squares, origin = 0, 0.0, 0.0, None
+  for chunk in pieces(features):
+    for i in range(0, len(chunk), _PIECE):
+      piece = chunk[i : i + _PIECE].astype(np.float64)
+      # From the first mean on, squares of deviations stay small.
+      origin = piece.mean() if origin is None else origin
+      piece -= origin
+      columns = columns + piece.sum(axis=0)
+      squares += np.vdot(piece, piece)
+      count += len(piece)
+  columns = columns / count
+  shift = columns.mean()
+  mean = origin + shift
+  std = np.sqrt(max(0.0, squares / (count * len(columns)) - shift**2))
+  # What float32 cannot tell apart is constant; any scale will do.
+  least = max(abs(mean) * np.finfo(np.float32).eps, np.finfo(np.float32).tiny)
+  return Scaling(mean, std if std > least else np.float64(1), origin + columns)
+
+
+class Rows:
+  """Rows with their labels, scaled and with columns of mean 0.
+
+  Args:
+    features: finite [N, D], or chunks [n_i, D] that can be read repeatedly.
+    labels: int [N].
+    moments: of the training matrix.
+    mesh: its devices share the rows of every block.
+  """
+
+  def __init__(
+    self,
+    features: Any,
+    labels: np.ndarray,
+    moments: Scaling,
+    mesh: Mesh | None = None,
+  ):
+    self.num_rows, self.num_columns = len(labels), len(moments.columns)
+    self._features, self._mesh = features, mesh
+    self._scale = _scaler(moments)
+    self._kept = None
+    size = len(labels)
+    if is_chunked(features):
+      size = min(size, max(1, _BLOCK_BYTES // (4 * self.num_columns)))
+    devices = mesh.size if mesh else 1
+    self._size = math.ceil(size / devices) * devices
+    cut = range(0, len(labels), self._size)
+    self.labels = [
+      self._put(np.asarray(labels[i : i + self._size], np.int32), PADDING)
+      for i in cut
+    ]
+    if not is_chunked(features):
+      self._kept = self._block(np.asarray(features, np.float32), self.labels[0])
+
+  def each(self, function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
+    """Calls function(x, ...) for every block [n, D], with one of each list.
+
+    It waits for a block before it reads the next, so that they do not pile up
+    on the devices. Rows that are padding are 0, their labels -1.
+    """
+    found = []
+    for x, *more in zip(self._blocks(), *lists, strict=True):
+      found.append(jax.block_until_ready(function(x, *more)))
+    return found
+
+  def _blocks(self) -> Iterator[jax.Array]:
+    if self._kept is not None:
+      yield self._kept
+      return
+    blocks = _reblocked(pieces(self._features), self._size)
+    for block, labels in zip(blocks, self.labels, strict=True):
+      yield self._block(block, labels)
+
+  def _block(self, x: np.ndarray, labels: jax.Array) -> jax.Array:
+    return self._scale(self._put(x, 0), labels)
+
+  def _put(self, rows: np.ndarray, fill: int) -> jax.Array:
+    missing = self._size - len(rows)
+    if missing:
+      widths = [(0, missing)] + [(0, 0)] * (rows.ndim - 1)
+      rows = np.pad(rows, widths, constant_values=fill)
+    split = sharding.split_rows(self._mesh) if self._mesh else None
+    return jax.device_put(rows, split)
+
+
+def _scaler(moments: Scaling) -> Callable[..., jax.Array]:
+  columns = jnp.asarray(moments.columns, jnp.float32)
+  # The part that float32 drops; features far from 0 notice.
+  rest = jnp.asarray(moments.columns - np.float32(moments.columns), jnp.float32)
+  scale = jnp.float32(1 / moments.std)
+  return lambda x, y: _scaled(x, y, columns, rest, scale)
+
+
+@jax.jit
+def _scaled(
+  x: jax.Array,
+  y: jax.Array,
+  columns: jax.Array,
+  rest: jax.Array,
+  scale: jax.Array,
+) -> jax.Array:
+  scaled = ((x - columns) - rest) * scale
+  return jnp.where((y == PADDING)[:, None], 0, scaled)
+
+
+def _reblocked(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+  """The same rows in blocks of one size, the last may be smaller."""
+  kept, count = [], 0
+  for chunk in chunks:
+    while len(chunk):
+      part, chunk = chunk[: size - count], chunk[size - count :]
+      kept.append(part)
+      count += len(part)
+      if count == size:
+        yield kept[0] if len(kept) == 1 else np.concatenate(kept)
+        kept, count = [], 0
+  if kept:
+    yield np.concatenate(kept)

@@ -1,0 +1,227 @@
+"""Multinomial logistic regression for many C, from small to large.
+
+  for params in path(rows, num_classes=10, grid=grid, max_iter=200, tol=1e-5):
+    kernel, bias = params[:, :-1].T, params[:, -1]
+
+Every iteration multiplies by the features twice, once for the logits of a
+direction and once for a gradient; that is nearly all it costs. Few suffice:
+
+* A direction is the gradient through the inverse of M (x) G + 1 / C, with G the
+  Gram matrix of the features and M the mean of diag(p) - p p^T over the rows.
+  One eigenbasis of G serves every C. Where rows agree on p, it is Newton's.
+* The step is Newton's in the plane of this direction and the step before it.
+  Logits are linear in the parameters, so it needs no further product.
+* A C starts where the three before it point to, quadratic in log C.
+
+Only gradients decide on steps: in float32 the objective is too coarse to.
+Rows may be split over devices: whatever is summed over them is on every one.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from daft_jax.probe import programs
+from daft_jax.probe import rows as rows_lib
+
+# What may be left above the minimum, relative, for a tol of 1: 3e-7 at 1e-5.
+_GAP = 0.03
+_REFRESH = 8  # iterations that share M
+_TRIALS = 12  # of a step, each shorter than the last
+
+
+def path(
+  rows: rows_lib.Rows,
+  *,
+  num_classes: int,
+  grid: np.ndarray,
+  max_iter: int,
+  tol: float,
+) -> Iterator[np.ndarray]:
+  """Yields float32 [K, D + 1] for every C, the bias last.
+
+  Args:
+    rows: of which every class has some; columns have a mean of 0.
+    num_classes: K.
+    grid: C, ascending.
+    max_iter: iterations for each C at most.
+    tol: largest component of the gradient of the objective / (C N) at the end,
+      unless what is left above the minimum is less than 3 % of it, relative.
+  """
+  fit = _Fit(rows, num_classes)
+  for c in grid:
+    fit.start(float(c))
+    for number in range(max_iter):
+      if number and number % _REFRESH == 0:
+        fit.precondition()
+      if fit.is_done(tol) or not fit.iterate():
+        break
+    yield fit.finish(float(c))
+
+
+class _Fit:
+  """Parameters [K, D + 1] on the path, and logits of every block [n, K]."""
+
+  def __init__(self, rows: rows_lib.Rows, num_classes: int):
+    self.rows = rows
+    values, self.basis = programs.eigen(_added(rows.each(programs.gram)))
+    self.spectrum = np.maximum(np.asarray(values, np.float64), 0)
+    counts = sum(
+      np.bincount(np.asarray(y) + 1, minlength=num_classes + 1)
+      for y in rows.labels
+    )
+    prior = np.log(np.maximum(counts[1:], 1))
+    params = np.zeros((num_classes, rows.num_columns + 1), np.float32)
+    params[:, -1] = prior - prior.mean()  # the solution for C = 0
+    self.params = jnp.asarray(params)
+    self.known: list[tuple[float, np.ndarray]] = []
+    self.logits = self.push(self.params)
+    self.ridge = 1.0
+    self.forget()
+    self.move((0.0, 0.0), self.params, self.logits)
+
+  def push(self, params: jax.Array) -> list[jax.Array]:
+    """Logits: the first product."""
+    return self.rows.each(lambda x: programs.push(x, params))
+
+  def forget(self) -> None:
+    """There is no step before this."""
+    self.step = jnp.zeros_like(self.params)
+    self.step_logits = [jnp.zeros_like(z) for z in self.logits]
+
+  def start(self, c: float) -> None:
+    """Goes to where the solutions of smaller C point, if that is downhill."""
+    self.ridge = 1 / c
+    self.forget()
+    if len(self.known) > 1 and np.log(c) > self.known[-1][0]:
+      ahead = jnp.asarray(_extrapolated(self.known, np.log(c)))
+      logits = [
+        a - z for a, z in zip(self.push(ahead), self.logits, strict=True)
+      ]
+      self.advance(ahead - self.params, logits, np.array([1.0, 0.0]))
+      self.forget()
+    self.precondition()
+
+  def finish(self, c: float) -> np.ndarray:
+    params = np.asarray(self.params)
+    self.known = [*self.known[-2:], (np.log(c), params)]
+    return params
+
+  def precondition(self) -> None:
+    """Takes M anew, and with it the inverse in the eigenbases of M and G."""
+    count = self.rows.num_rows
+    blocks = zip(self.rows.labels, self.residuals, strict=True)
+    fisher = _sum([programs.fisher(y, r) for y, r in blocks])
+    values, vectors = np.linalg.eigh(fisher / count)
+    values = np.maximum(values, 0)
+    inverse = np.empty((len(values), len(self.spectrum) + 1))
+    inverse[:, :-1] = 1 / (values[:, None] * self.spectrum + self.ridge)
+    # Biases have no ridge, and the same number for all of them is no change.
+    floor = max(values[-1] * 1e-4, 1e-12)
+    inverse[:, -1] = 1 / (count * np.maximum(values, floor))
+    self.inverse = tuple(
+      jnp.asarray(a, jnp.float32) for a in (vectors, inverse)
+    )
+
+  def is_done(self, tol: float) -> bool:
+    """Also sets the next direction."""
+    self.direction, decrease, largest, penalty = programs.precondition(
+      self.slope, self.params, self.ridge, self.basis, *self.inverse
+    )
+    left, size = float(decrease) / 2, self.loss + float(penalty)
+    most = tol * self.rows.num_rows
+    return float(largest) <= most or left <= _GAP * tol * size
+
+  def iterate(self) -> bool:
+    """One step; False if there is none that float32 can tell is downhill."""
+    logits = self.push(self.direction)
+    blocks = zip(
+      *(self.rows.labels, self.residuals, logits, self.step_logits), strict=True
+    )
+    curved = _sum([programs.curvature(*block) for block in blocks])
+    ridges, slopes = self.along(self.direction)
+    curved = curved + ridges[:2, :2]
+    size = np.sqrt(np.maximum(np.diag(curved), 0))
+    size = np.where(size > 0, size, np.inf)  # the plane may be a line
+    matrix = curved / np.outer(size, size) + 1e-6 * np.eye(2)
+    lengths = -np.linalg.solve(matrix, slopes / size) / size
+    return self.advance(self.direction, logits, lengths)
+
+  def along(self, direction: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Of direction, last step and parameters: ridge products; and slopes."""
+    ridges, slopes = programs.along(
+      self.ridge, self.slope, direction, self.step, self.params
+    )
+    ridges = np.asarray(ridges, np.float64)
+    return ridges, np.asarray(slopes, np.float64) + ridges[2, :2]
+
+  def advance(
+    self, direction: jax.Array, logits: list[jax.Array], lengths: np.ndarray
+  ) -> bool:
+    """Goes along direction and last step; shorter while it ends uphill."""
+    ridges, slopes = self.along(direction)
+    downhill = slopes @ lengths
+    if not downhill < 0:
+      return False
+    for _ in range(_TRIALS):
+      moved = self.moved(lengths, logits)
+      ends = _sum([block[3] for block in moved])
+      after = ends[:2] + ridges[2, :2] + ridges[:2, :2] @ lengths
+      if after @ lengths <= -0.5 * downhill:
+        self.take(lengths, direction, moved, ends[2])
+        return True
+      shorter = downhill / (downhill - after @ lengths)
+      # The slopes are those of the lengths: both shrink.
+      factor = np.clip(np.nan_to_num(shorter), 0.1, 0.9)
+      lengths, downhill = lengths * factor, downhill * factor
+    return False
+
+  def moved(self, lengths: Any, logits: list[jax.Array]) -> list[Any]:
+    lengths = jnp.asarray(lengths, jnp.float32)
+    blocks = zip(
+      *(self.rows.labels, self.logits, logits, self.step_logits), strict=True
+    )
+    return [programs.move(*block, lengths) for block in blocks]
+
+  def move(
+    self, lengths: Any, direction: jax.Array, logits: list[jax.Array]
+  ) -> None:
+    moved = self.moved(lengths, logits)
+    self.take(lengths, direction, moved, _sum([b[3] for b in moved])[2])
+
+  def take(
+    self, lengths: Any, direction: jax.Array, moved: list[Any], loss: float
+  ) -> None:
+    self.params, self.step = programs.stepped(
+      self.params, direction, self.step, jnp.asarray(lengths, jnp.float32)
+    )
+    self.logits, self.step_logits, self.residuals, _ = map(
+      list, zip(*moved, strict=True)
+    )
+    self.loss = float(loss)
+    # The second product.
+    self.slope = _added(self.rows.each(programs.pull, self.residuals))
+
+
+def _extrapolated(
+  known: list[tuple[float, np.ndarray]], where: float
+) -> np.ndarray:
+  """Lagrange's polynomial through (log C, parameters)."""
+  total = np.zeros_like(known[0][1])
+  for i, (at, params) in enumerate(known):
+    others = [other for j, (other, _) in enumerate(known) if j != i]
+    weight = np.prod([(where - o) / (at - o) for o in others])
+    total += np.float32(weight) * params
+  return total
+
+
+def _added(blocks: list[jax.Array]) -> jax.Array:
+  return functools.reduce(jnp.add, blocks)
+
+
+def _sum(blocks: list[jax.Array]) -> np.ndarray:
+  return sum(np.asarray(block, np.float64) for block in blocks)
