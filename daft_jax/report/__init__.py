@@ -8,7 +8,6 @@ any machine the files were copied to. Several workdirs of one suite, backbone
 and weights are put together: seeds on one machine, methods on another.
 """
 
-import importlib.util
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -17,11 +16,11 @@ from daft_jax.report import (
   collect,
   document,
   figures,
-  histograms,
   origin,
   summary,
   tables,
 )
+from daft_jax.report.figures import render
 
 PathLike = results.PathLike
 
@@ -43,29 +42,13 @@ def write_report(
   found = collect.collect(workdirs)
   output = pathlib.Path(output or workdirs[0])
   output.mkdir(parents=True, exist_ok=True)
-  images = _draw(found)
-  for name, png in images.items():
-    results.atomic_write(output / name, png)
-  text = document.compose(
-    found.lines, found.experiments, found.further, set(images)
-  )
+  shown = []
+  for drawing, figure in figures.drawn(found):
+    results.atomic_write(output / drawing.file, render.png(figure))
+    shown.append(drawing)
+  text = document.compose(found.lines, found.experiments, found.further, shown)
   results.atomic_write(output / 'report.md', text)
   return output / 'report.md'
-
-
-def _draw(found: collect.Collected) -> dict[str, bytes]:
-  """Returns {file name: PNG}, nothing where matplotlib is not installed."""
-  if importlib.util.find_spec('matplotlib') is None:
-    return {}
-  choices = results.choose(found.lines)
-  suite = found.lines[0]['suite']
-  images = {
-    document.ACCURACY: figures.accuracy(found.lines, choices, suite),
-    document.DISTORTION: histograms.draw(
-      histograms.read(choices, found.folders), choices
-    ),
-  }
-  return {name: png for name, png in images.items() if png is not None}
 
 
 def console_table(lines: Iterable[results.Line]) -> str:
