@@ -29,7 +29,7 @@ from daft_jax import (
   results,
   sharding,
 )
-from daft_jax.data.preprocess import Preprocess
+from daft_jax.data.preprocess import Preprocess, stated
 from daft_jax.settings import check
 
 PyTree = Any
@@ -119,6 +119,13 @@ def load_run(
   """
   workdir = pathlib.Path(workdir).resolve()
   about = results.read_experiment(workdir)
+  preprocess = stated(about.get('preprocess'))
+  if preprocess is None or 'num_classes' not in about:
+    raise results.ResultsError(
+      f'{workdir}/{results.EXPERIMENT}: damaged (it does not say what the '
+      'model is given); delete it and run the same command again, which writes '
+      'it anew'
+    )
   line = choose_line(workdir, method)
   folder = workdir / 'trials' / line['trial']
   try:
@@ -138,10 +145,11 @@ def load_run(
         f'{workdir} was run with a model of your own ({about["backbone"]}): '
         'pass it as model='
       )
+    dtype = (about.get('config') or {}).get('dtype', 'float32')
     model = models.create_model(
-      about['backbone'], about['num_classes'], dtype=about['config']['dtype']
+      about['backbone'], about['num_classes'], dtype=dtype
     )
-  return model, variables, Preprocess(**about['preprocess'])
+  return model, variables, preprocess
 
 
 def choose_line(

@@ -17,12 +17,16 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
+from daft_jax import bounded, names
+
 try:
   import fcntl
 except ImportError:  # Windows
   fcntl = None  # type: ignore[assignment]
 
 NAME = 'lock'  # of a trial in its folder, of a workdir in it
+
+_MOST_BYTES = 1000  # of what is written in one
 
 # What file systems say that have no locks.
 _NONE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -61,9 +65,10 @@ def held(path: pathlib.Path, *, wait: bool = False) -> Iterator[str | None]:
 def owner(path: pathlib.Path) -> str:
   """Who wrote the file, for messages: 'host gpu3, process 4711'."""
   try:
-    found = json.loads(path.read_text(encoding='utf-8'))
-    return f'host {found["host"]}, process {found["process"]}'
-  except (OSError, ValueError, KeyError, TypeError):
+    found = json.loads(bounded.read(path, _MOST_BYTES))
+    host, process = (names.shown(found[key]) for key in ('host', 'process'))
+    return f'host {host}, process {process}'
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     return 'another process'
 
 

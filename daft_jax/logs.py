@@ -8,27 +8,31 @@
 Each is a file of JSON lines in the trial's folder.
 """
 
-import json
 import pathlib
 import time
 from typing import Any
 
-from daft_jax import results, writer
+from daft_jax import names, results, writer
 
 METRICS, TIMINGS = 'metrics.jsonl', 'timings.jsonl'
 
 
 class TrialLog:
-  """The two logs of a trial."""
+  """The two logs of a trial.
+
+  Raises:
+    results.ResultsError: what is in one of them is none of its lines.
+  """
 
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
+    self._fix = f'delete {names.shown(folder)} and run the same command again'
     self._clock = time.perf_counter()
     for path in (folder / METRICS, folder / TIMINGS):
       # A kill, or a full disk, may have cut the last line off.
-      data = path.read_bytes() if path.is_file() else b''
-      if not data.endswith(b'\n') and data:
-        results.atomic_write(path, data[: data.rfind(b'\n') + 1])
+      text = results.read_text(path, self._fix) if path.exists() else ''
+      if text and not text.endswith('\n'):
+        results.atomic_write(path, text[: text.rfind('\n') + 1])
 
   def metrics(self, line: dict[str, Any]) -> None:
     writer.append(self.folder / METRICS, results.dumps(line))
@@ -42,21 +46,27 @@ class TrialLog:
 
   def seconds(self) -> float:
     """Seconds of all laps, over all starts of the trial."""
-    return round(sum(line['seconds'] for line in self._read(TIMINGS)), 3)
+    laps = self._read(TIMINGS, results.TIMING)
+    return round(sum(line['seconds'] for line in laps), 3)
 
   def rewind(self, stage: str, epoch: int) -> list[dict[str, Any]]:
     """Drops the stage's lines after an epoch; returns those that stay."""
-    before = [line for line in self._read(METRICS) if line['stage'] != stage]
+    lines = self._read(METRICS, results.EPOCH)
+    before = [line for line in lines if line['stage'] != stage]
     stay = [
       line
-      for line in self._read(METRICS)
+      for line in lines
       if line['stage'] == stage and line['epoch'] <= epoch
     ]
     text = ''.join(results.dumps(line) + '\n' for line in before + stay)
     results.atomic_write(self.folder / METRICS, text)
     return stay
 
-  def _read(self, name: str) -> list[dict[str, Any]]:
+  def _read(self, name: str, table: dict[str, Any]) -> list[dict[str, Any]]:
     path = self.folder / name
-    text = path.read_text(encoding='utf-8') if path.is_file() else ''
-    return [json.loads(line) for line in text.splitlines()]
+    if not path.exists():
+      return []
+    return [
+      results.check(line, where, self._fix, table)
+      for where, line in results.read_jsonl(path, self._fix)
+    ]

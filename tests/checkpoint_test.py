@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +146,15 @@ def test_relative_paths(tmp_path, monkeypatch):
   checkpoint.save_variables('final', variables(1.0))
   assert steps(tmp_path / 'here') == [0, 1]
   assert_same(checkpoint.load_variables('final', mesh()), variables(1.0))
+
+
+def test_what_a_kill_left_of_variables_goes_and_nothing_else(tmp_path):
+  folder = tmp_path / 'final'
+  checkpoint.save_variables(folder, variables(1.0))
+  for left in ('.final.0a1b2c3d.saving', '.final.removing', '.other.1.saving'):
+    shutil.copytree(folder, tmp_path / left)
+  checkpoint.save_variables(folder, variables(2.0))
+  assert sorted(os.listdir(tmp_path)) == ['.other.1.saving', 'final']
 
 
 def saved_with(folder, *named):

@@ -191,6 +191,25 @@ def test_load_run_without_a_method_takes_the_best_by_validation(everything):
   assert line['id_val'] == best
 
 
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'preprocess': None},
+    {'preprocess': {'image_size': 10**9, 'mean': [0.5] * 3, 'std': [1] * 3}},
+    {'preprocess': {'__class__': 1}},
+    {'num_classes': -1},
+    {'num_classes': 10**12},
+    {'config': {'dtype': ['float32']}},
+  ],
+)
+def test_load_run_reads_no_record_of_a_stranger(everything, tmp_path, fields):
+  path = everything[0] / results.EXPERIMENT
+  text = json.dumps(json.loads(path.read_text()) | fields)
+  (tmp_path / results.EXPERIMENT).write_text(text)
+  with pytest.raises(results.ResultsError, match='delete it and run the same'):
+    daft_jax.load_run(tmp_path)
+
+
 def test_load_run_says_what_is_wrong(everything, workdir, tmp_path):
   with pytest.raises(results.ResultsError, match='is not a workdir'):
     daft_jax.load_run(tmp_path / 'nowhere')

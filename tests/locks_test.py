@@ -60,9 +60,15 @@ def test_a_child_does_not_keep_it(tmp_path):
 
 def test_what_is_written_in_it_is_only_for_people(tmp_path):
   path = tmp_path / 'lock'
-  for text in ('', '[]', '{"host": 3}', 'no JSON'):
+  for text in ('', '[]', '{"host": 3}', 'no JSON', '[' * 900, ' ' * 2000):
     path.write_text(text)
     assert locks.owner(path) == 'another process'
     with locks.held(path) as owner:
       assert owner is None
   assert locks.owner(path).startswith('host ')
+
+
+def test_what_a_stranger_wrote_in_it_is_shown_harmlessly(tmp_path):
+  path = tmp_path / 'lock'
+  path.write_text('{"host": "a\\u001b[2Jb", "process": 1}')
+  assert locks.owner(path) == 'host a\\x1b[2Jb, process 1'

@@ -1,6 +1,10 @@
 """The logs of a trial, also after a line was cut off."""
 
-from daft_jax import logs
+import os
+
+import pytest
+
+from daft_jax import logs, results
 
 
 def line(epoch, stage='finetune'):
@@ -29,3 +33,36 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
   log.lap('finetune')
   assert log.rewind('finetune', 2) == [line(1), line(2)]
   assert log.seconds() >= 0
+
+
+@pytest.mark.parametrize(
+  ('name', 'text'),
+  [
+    (logs.METRICS, 'no JSON\n'),
+    (logs.METRICS, '[1]\n'),
+    (logs.METRICS, '{"stage": "finetune"}\n'),
+    (logs.METRICS, '{"stage": "finetune", "epoch": "1"}\n'),
+    (logs.METRICS, '[' * 100_000 + '\n'),
+    (logs.TIMINGS, '{"what": "prepare"}\n'),
+    (logs.TIMINGS, '{"seconds": "3"}\n'),
+    (logs.TIMINGS, '{"seconds": null}\n'),
+  ],
+)
+def test_lines_of_a_stranger_are_refused(tmp_path, name, text):
+  (tmp_path / name).write_text(text)
+  log = logs.TrialLog(tmp_path)
+  with pytest.raises(
+    results.ResultsError, match=f'{name}:1.*delete {tmp_path}'
+  ):
+    log.seconds() if name == logs.TIMINGS else log.rewind('finetune', 1)
+
+
+def test_what_has_no_end_is_not_read(tmp_path):
+  os.mkfifo(tmp_path / logs.METRICS)
+  with pytest.raises(results.ResultsError, match='is no file'):
+    logs.TrialLog(tmp_path)
+  (tmp_path / logs.METRICS).unlink()
+  with open(tmp_path / logs.TIMINGS, 'wb') as file:
+    file.truncate(1 << 36)
+  with pytest.raises(results.ResultsError, match='more than'):
+    logs.TrialLog(tmp_path)

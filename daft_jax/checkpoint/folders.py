@@ -8,6 +8,7 @@ sweep(parent)                        # what a kill left of the above
 """
 
 import contextlib
+import glob
 import os
 import pathlib
 import secrets
@@ -21,8 +22,9 @@ _SAVING, _REMOVING = 'saving', 'removing'
 
 
 def begin(folder: pathlib.Path) -> pathlib.Path:
-  """An empty folder beside `folder`, to be filled."""
+  """An empty folder beside `folder`, to be filled; what a kill left goes."""
   folder.parent.mkdir(parents=True, exist_ok=True)
+  sweep(folder.parent, glob.escape(folder.name))
   # Another each time: threads of a save that failed may still write to theirs.
   temporary = _hidden(folder, f'{secrets.token_hex(4)}.{_SAVING}')
   temporary.mkdir()
@@ -60,13 +62,17 @@ def remove(folder: pathlib.Path) -> None:
   shutil.rmtree(doomed, ignore_errors=True)
 
 
-def sweep(parent: pathlib.Path) -> None:
+def sweep(parent: pathlib.Path, name: str = '*') -> None:
   """Removes what a kill left half written or half removed.
 
   It was never announced, or given up for good: nobody counts on it.
+
+  Args:
+    parent: where to look.
+    name: pattern of the names that the folders were to have.
   """
-  for word in (_SAVING, _REMOVING):
-    for path in parent.glob(f'.*.{word}'):
+  for left in (f'.{name}.*.{_SAVING}', f'.{name}.{_REMOVING}'):
+    for path in parent.glob(left):
       shutil.rmtree(path, ignore_errors=True)
 
 

@@ -6,9 +6,12 @@ preprocess(np.zeros((8, 28, 28), np.uint8)).shape      # (8, 24, 24, 3)
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+_LARGEST = 4096  # pixels, of images that a file may ask for
 
 FILTERS = {
   'bilinear': Image.Resampling.BILINEAR,
@@ -142,6 +145,21 @@ def _shorter(picture: Image.Image, length: int, how: int) -> Image.Image:
   if width <= height:
     return picture.resize((length, int(length * height / width)), how)
   return picture.resize((int(length * width / height), length), how)
+
+
+def stated(fields: Any) -> Preprocess | None:
+  """What a stranger's JSON says; None where it makes none of usual sizes.
+
+  Example:
+    >>> stated({'image_size': 10**9, 'mean': [0.5] * 3, 'std': [1, 1, 1]})
+  """
+  try:
+    made = Preprocess(**fields)
+  except (TypeError, ValueError, OverflowError):  # other fields, or values
+    return None
+  sizes = made.image_size, made.resize
+  usual = all(type(size) is int and size <= _LARGEST for size in sizes)
+  return made if usual else None
 
 
 def _middle(picture: Image.Image, size: int) -> Image.Image:

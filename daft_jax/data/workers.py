@@ -17,7 +17,7 @@ import itertools
 import os
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -95,9 +95,9 @@ class Pool:
       for job in jobs:
         waiting.append(self._submit(job))
         if len(waiting) > _AHEAD * self.workers:
-          yield self._result(*waiting.popleft())
+          yield self._result(waiting)
       while waiting:
-        yield self._result(*waiting.popleft())
+        yield self._result(waiting)
     finally:
       for _, future, buffer in waiting:
         future.cancel()
@@ -110,44 +110,54 @@ class Pool:
     try:
       future = self._processes.submit(_work, job, buffer and buffer.place)
     except concurrent.futures.BrokenExecutor as error:
-      raise self._culprit(job, error) from error
+      # One of those before killed it: said when their results are asked for.
+      future = concurrent.futures.Future()
+      future.set_exception(error)
     return job, future, buffer
 
-  def _result(self, job: Job, future, buffer) -> np.ndarray:
+  def _result(self, waiting: collections.deque[tuple]) -> np.ndarray:
+    """Takes the first of those that wait, and gives what it returned."""
+    job, future, buffer = waiting[0]
     try:
       found = future.result(timeout=self.timeout)
-    except (TimeoutError, concurrent.futures.BrokenExecutor) as error:
-      raise self._culprit(job, error) from error
+    except TimeoutError as error:
+      raise self._culprit([job], error) from error
+    except concurrent.futures.BrokenExecutor as error:
+      # A process that dies takes the jobs of the others with it: the first
+      # whose result is missing need not be the one it died at.
+      raise self._culprit([job for job, *_ in waiting], error) from error
+    waiting.popleft()
     if isinstance(found, tuple):
       found = buffer.array(found).copy()
     self._buffers.give_back(buffer, future)
     return found
 
-  def _culprit(self, job: Job, error: Exception) -> DataError:
-    """Does the job again, image by image, to see at which it happens."""
+  def _culprit(self, jobs: Sequence[Job], error: Exception) -> DataError:
+    """Does jobs again, image by image, to see at which it happens."""
     self._kill()
     hung = isinstance(error, TimeoutError)
     what = f'took more than {self.timeout:g} s' if hung else 'died'
-    items = job.examples.items
-    for row in range(len(items)):
-      alone = _executor(1)
-      try:
-        alone.submit(_work, job.at(row), None).result(timeout=self.timeout)
-      except (TimeoutError, concurrent.futures.BrokenExecutor):
-        return DataError(
-          f'{names.shown(items.name(row))}: the process that read it {what}. '
-          'Mend or remove the file; the same command goes on'
-        )
-      finally:
-        alone.shutdown(wait=False, kill_workers=True)
+    alone = _executor(1)
+    try:
+      for job in jobs:
+        for row in range(len(job.examples)):
+          alone.submit(_work, job.at(row), None).result(timeout=self.timeout)
+    except (TimeoutError, concurrent.futures.BrokenExecutor):
+      return DataError(
+        f'{names.shown(job.examples.items.name(row))}: the process that read '
+        f'it {what}. Mend or remove the file; the same command goes on'
+      )
+    finally:
+      alone.shutdown(wait=False, kill_workers=True)
     fix = (
       'raise config.data.timeout'
       if hung
       else 'it may have run out of memory: lower config.data.workers'
     )
+    first = jobs[0].examples.items
     return DataError(
-      f'a process that read {len(items)} images, the first of them '
-      f'{names.shown(items.name(0))}, {what}, and each of them can be read '
+      f'a process that read {len(first)} images, the first of them '
+      f'{names.shown(first.name(0))}, {what}, and each of them can be read '
       f'alone: {fix}'
     )
 

@@ -23,7 +23,7 @@ import safetensors
 import safetensors.numpy
 
 from daft_jax import names, results, trees
-from daft_jax.data.preprocess import Preprocess
+from daft_jax.data import preprocess
 from daft_jax.pretrained import rules
 
 PyTree = Any
@@ -31,7 +31,6 @@ PathLike = str | os.PathLike[str]
 
 _DTYPES = ('F16', 'BF16', 'F32', 'F64')
 _DTYPES += ('I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
-_LARGEST = 4096  # pixels, of images that a file may ask for
 
 
 def read_weights(
@@ -80,19 +79,9 @@ def read_preprocess(path: PathLike) -> dict[str, Any] | None:
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
       stated = json.loads((file.metadata() or {}).get('preprocess', 'null'))
-    return stated if _is_preprocess(stated) else None
+    return stated if preprocess.stated(stated) else None
   except (safetensors.SafetensorError, OSError, ValueError, RecursionError):
     return None
-
-
-def _is_preprocess(stated: Any) -> bool:
-  """Whether a stranger's JSON makes a `Preprocess`, of usual sizes."""
-  try:
-    made = Preprocess(**stated)
-  except (TypeError, ValueError, OverflowError):  # other fields, or values
-    return False
-  sizes = made.image_size, made.resize
-  return all(type(size) is int and size <= _LARGEST for size in sizes)
 
 
 def save_weights(

@@ -26,7 +26,7 @@ from daft_jax.results.choice import (
   mean_id_val,
   rates_of,
 )
-from daft_jax.results.fields import EVAL, check
+from daft_jax.results.fields import EPOCH, EVAL, TIMING, check
 from daft_jax.results.files import (
   Line,
   PathLike,
@@ -34,14 +34,17 @@ from daft_jax.results.files import (
   atomic_write,
   dumps,
   read_jsonl,
+  read_text,
 )
 
 __all__ = [
   'Choice',
+  'EPOCH',
   'EVAL',
   'Line',
   'PathLike',
   'ResultsError',
+  'TIMING',
   'atomic_write',
   'by_rate',
   'check',
@@ -54,6 +57,7 @@ __all__ = [
   'read',
   'read_experiment',
   'read_jsonl',
+  'read_text',
   'write_line',
 ]
 

@@ -1,4 +1,4 @@
-"""What a result line, a line of eval.jsonl and experiment.json must hold.
+"""What result lines, the lines of logs and experiment.json must hold.
 
   line = check(parse(text, where, fix), where, fix)
   about = check(about, where, fix, EXPERIMENT)
@@ -18,6 +18,7 @@ from daft_jax.results.files import Line, ResultsError
 
 LONGEST_NAME = 1000  # characters: a name goes into tables and figures
 MOST_NAMES = 1000  # of sets, methods, versions
+MOST_CLASSES = 1_000_000
 # Squares and sums of numbers up to this are finite. What diverged is null, and
 # a float32 has at most 3e38.
 LARGEST = 1e100
@@ -157,7 +158,25 @@ EXPERIMENT: dict[str, Field] = {
     'it has to be a name, or null',
     lambda value: value is None or _is_name(value),
   ),
+  'config/dtype': _NAME,
+  'num_classes': Field(
+    f'it has to be a whole number from 1 to {MOST_CLASSES:,}',
+    lambda value: type(value) is int and 1 <= value <= MOST_CLASSES,
+  ),
   'settings': _CONFIG,
+}
+
+# Lines of metrics.jsonl and timings.jsonl.
+EPOCH: dict[str, Field] = {
+  'stage': _NAME._replace(required=True),
+  'epoch': _SEED._replace(required=True),
+}
+TIMING: dict[str, Field] = {
+  'seconds': Field(
+    f'it has to be a number up to {LARGEST:g}',
+    lambda value: value is not None and _is_number(value),
+    required=True,
+  ),
 }
 
 

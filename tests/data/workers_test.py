@@ -1,6 +1,7 @@
 """Threads and processes give the same batches, and say where they die."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -160,9 +161,10 @@ def run_dangerous(paths, name, folder, timeout=60.0):
   bad = folder / name
   bad.write_bytes(b'')
   pool = Pool(workers=2, timeout=timeout)
-  chosen = Records(
-    items.Dangerous((*paths[:5], str(bad), *paths[5:])), np.zeros(14, np.int32)
-  )
+  # In the second batch of four: the first, with a slow one, is then cut off.
+  paths = (paths[0], str(folder / 'late.png'), *paths[1:4], str(bad))
+  shutil.copy(paths[0], paths[1])
+  chosen = Records(items.Dangerous(paths), np.zeros(6, np.int32))
   start = time.monotonic()
   with pytest.raises(records.DataError) as caught:
     list(pipeline.eval_batches(chosen, PREPROCESS, batch_size=4, pool=pool))
