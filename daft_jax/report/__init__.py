@@ -2,10 +2,11 @@
 
   python -m daft_jax.report WORKDIR... [--output DIR]
 
-writes `report.md`, `ood_against_id.png` and `feature_distortion.png`. It reads
-the files of the workdirs and nothing else, and imports no JAX, so it runs on
-any machine the files were copied to. Several workdirs of one suite, backbone
-and weights are put together: seeds on one machine, methods on another.
+writes `report.md` with its figures beside it, and `report.csv` (a row for every
+trial and set, see `sheet`). It reads the files of the workdirs and nothing
+else, and imports no JAX, so it runs on any machine the files were copied to.
+Several workdirs of one suite, backbone and weights are put together: seeds on
+one machine, methods on another.
 """
 
 import pathlib
@@ -17,6 +18,7 @@ from daft_jax.report import (
   document,
   figures,
   origin,
+  sheet,
   summary,
   tables,
 )
@@ -28,7 +30,7 @@ PathLike = results.PathLike
 def write_report(
   workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
 ) -> pathlib.Path:
-  """Writes `report.md` and its figures; returns the path of the former.
+  """Writes report.md, its figures and report.csv; returns the first's path.
 
   Args:
     workdirs: one workdir or several, which are put together.
@@ -48,6 +50,7 @@ def write_report(
     shown.append(drawing)
   text = document.compose(found.lines, found.experiments, found.further, shown)
   results.atomic_write(output / 'report.md', text)
+  results.atomic_write(output / 'report.csv', sheet.csv_text(found))
   return output / 'report.md'
 
 
