@@ -7,7 +7,7 @@ import pytest
 
 from daft_jax import results
 from daft_jax.report import collect, figures
-from daft_jax.report.figures import look, render
+from daft_jax.report.figures import look, render, scatter
 from tests.report.workdirs import write_workdir
 
 
@@ -76,3 +76,20 @@ def test_the_same_figure_is_the_same_svg(tmp_path):
   )
   assert one == two and len(one) >= 2
   assert found.choices == results.choose(found.lines)
+
+
+def test_paths_join_the_means_in_the_order_of_the_rate():
+  rates = ((0.1, 0.5), (0.001, 0.1), (0.01, 0.3))
+  lines = [
+    {'trial': f'{lr} {seed}', 'method': 'ft', 'lr': lr, 'head_lr': None}
+    for lr, _ in rates
+    for seed in (0, 1)
+  ]
+  points = {
+    f'{lr} {seed}': (x + seed, x - seed) for lr, x in rates for seed in (0, 1)
+  }
+  ((path, method),) = scatter.paths(lines, points, points)
+  assert method == 'ft'
+  expected = [[0.6, -0.4], [0.8, -0.2], [1.0, 0.0]]
+  assert [[round(float(v), 9) for v in xy] for xy in path] == expected
+  assert scatter.paths(lines, points, {'0.1 0', '0.1 1'}) == []

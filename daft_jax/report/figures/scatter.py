@@ -4,10 +4,12 @@ figure = scatter.draw(collect.collect(['/tmp/digits']))
 """
 
 import math
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from daft_jax import results
 from daft_jax.report import collect
 from daft_jax.report.figures import look
 
@@ -42,6 +44,9 @@ def draw(found: collect.Collected) -> Any:
     if here:
       _point(axes, here, styles[method], 'chosen')
       _mean(axes, np.array(here), styles[method])
+  for path, method in paths(lines, points, near):
+    style = styles[method]
+    axes.plot(*np.transpose(path), color=style.colour, lw=1, alpha=0.5)
   diagonal = _diagonal(axes)
   names = list(dict.fromkeys(name for line in lines for name in line['ood']))
   several = f'mean of {len(names)} sets'
@@ -55,6 +60,31 @@ def draw(found: collect.Collected) -> Any:
   seeds = any(len(choice.lines) > 1 for choice in choices.values())
   _legend(figure, styles, bool(near - chosen), seeds, diagonal)
   return figure
+
+
+def paths(
+  lines: Iterable[results.Line],
+  points: Mapping[str, tuple[float, float]],
+  near: Container[str],
+) -> list[tuple[list[np.ndarray], str]]:
+  """What a method's learning rate does, at each head rate.
+
+  Args:
+    lines: of any trials.
+    points: {trial: (x, y)}, of those that have one.
+    near: the trials in view.
+
+  Returns:
+    (means over seeds in the order of the rate, method), of two rates or more.
+  """
+  found: dict[tuple[str, Any], list[np.ndarray]] = {}
+  for method, choices in results.by_rate(lines).items():
+    for choice in choices:
+      trials = [line['trial'] for line in choice.lines]
+      if choice.lr is not None and all(x in near for x in trials):
+        mean = np.mean([points[x] for x in trials], axis=0)
+        found.setdefault((method, choice.head_lr), []).append(mean)
+  return [(path, key[0]) for key, path in found.items() if len(path) > 1]
 
 
 def _near(points: dict[str, tuple[float, float]], chosen: set[str]) -> set[str]:
