@@ -68,7 +68,7 @@ OWNERS = {
   'orbax': ('checkpoint.checked', 'benchmark.save'),
   'tensorstore': ('checkpoint.checked',),
   'xxhash': ('checkpoint.manifest',),
-  'matplotlib': ('report.figures', 'report.histograms'),
+  'matplotlib': ('report.figures.*',),
   'torch': (),
   'torchvision': (),
   'tensorflow': ('data.*', 'benchmark.data'),
@@ -217,7 +217,7 @@ def test_a_wrong_import_is_found(module, source, fault):
     ('bn', 'from absl import logging\nimport flax.linen as nn'),
     ('data.pipeline', 'from daft_jax.data.sources import ImageSet'),
     ('data.pipeline', 'import tensorflow as tf'),
-    ('report.figures', 'from daft_jax import results\nimport matplotlib'),
+    ('report.figures.look', 'from daft_jax import names\nimport matplotlib'),
   ],
 )
 def test_a_right_import_is_not_a_fault(module, source):

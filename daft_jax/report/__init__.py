@@ -2,13 +2,13 @@
 
   python -m daft_jax.report WORKDIR... [--output DIR]
 
-writes `report.md`, `ood_against_id.png` and `feature_distortion.png`. It reads
-the files of the workdirs and nothing else, and imports no JAX, so it runs on
-any machine the files were copied to. Several workdirs of one suite, backbone
-and weights are put together: seeds on one machine, methods on another.
+writes `report.md` with its figures beside it, and `report.csv` (a row for every
+trial and set, see `sheet`). It reads the files of the workdirs and nothing
+else, and imports no JAX, so it runs on any machine the files were copied to.
+Several workdirs of one suite, backbone and weights are put together: seeds on
+one machine, methods on another.
 """
 
-import importlib.util
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -17,11 +17,12 @@ from daft_jax.report import (
   collect,
   document,
   figures,
-  histograms,
   origin,
+  sheet,
   summary,
   tables,
 )
+from daft_jax.report.figures import render
 
 PathLike = results.PathLike
 
@@ -29,7 +30,7 @@ PathLike = results.PathLike
 def write_report(
   workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
 ) -> pathlib.Path:
-  """Writes `report.md` and its figures; returns the path of the former.
+  """Writes report.md, its figures and report.csv; returns the first's path.
 
   Args:
     workdirs: one workdir or several, which are put together.
@@ -43,29 +44,14 @@ def write_report(
   found = collect.collect(workdirs)
   output = pathlib.Path(output or workdirs[0])
   output.mkdir(parents=True, exist_ok=True)
-  images = _draw(found)
-  for name, png in images.items():
-    results.atomic_write(output / name, png)
-  text = document.compose(
-    found.lines, found.experiments, found.further, set(images)
-  )
+  shown = []
+  for drawing, figure in figures.drawn(found):
+    results.atomic_write(output / drawing.file, render.png(figure))
+    shown.append(drawing)
+  text = document.compose(found.lines, found.experiments, found.further, shown)
   results.atomic_write(output / 'report.md', text)
+  results.atomic_write(output / 'report.csv', sheet.csv_text(found))
   return output / 'report.md'
-
-
-def _draw(found: collect.Collected) -> dict[str, bytes]:
-  """Returns {file name: PNG}, nothing where matplotlib is not installed."""
-  if importlib.util.find_spec('matplotlib') is None:
-    return {}
-  choices = results.choose(found.lines)
-  suite = found.lines[0]['suite']
-  images = {
-    document.ACCURACY: figures.accuracy(found.lines, choices, suite),
-    document.DISTORTION: histograms.draw(
-      histograms.read(choices, found.folders), choices
-    ),
-  }
-  return {name: png for name, png in images.items() if png is not None}
 
 
 def console_table(lines: Iterable[results.Line]) -> str:

@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status, 2 after an error."""
   parser = argparse.ArgumentParser(
     prog='python -m daft_jax.report',
-    description='Makes report.md and its figures from finished trials.',
+    description='Makes report.md, figures and report.csv of finished trials.',
   )
   parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
   parser.add_argument(
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'daft_jax.report: {error}', file=sys.stderr)
     return 2
   print(report.console_table(lines))
-  print(f'\nwritten: {path}')
+  print(f'\nwritten: {path}\n         {path.with_suffix(".csv")}')
   return 0
 
 

@@ -19,6 +19,7 @@ class Collected(NamedTuple):
   """Everything a report is made of, read from the files."""
 
   lines: list[results.Line]
+  choices: dict[str, results.Choice]  # of every method that has one
   folders: dict[str, pathlib.Path]  # of every trial
   experiments: dict[str, dict[str, Any]]  # of every workdir
   further: list[results.Line]  # eval.jsonl
@@ -55,7 +56,8 @@ def collect(workdirs: Sequence[results.PathLike]) -> Collected:
   _check_twice(lines, folders)
   methods = list(dict.fromkeys(line['method'] for line in lines))
   lines.sort(key=lambda x: (methods.index(x['method']), x['seed']))
-  return Collected(lines, folders, experiments, further)
+  choices = results.choose(lines)
+  return Collected(lines, choices, folders, experiments, further)
 
 
 def selection(record: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The text of a report: what the result lines say, and no more.
 
-  text = document.compose(lines, experiments, further, images)
+  text = document.compose(lines, experiments, further, shown)
 
 Every sentence is computed. A method is named first in a column where its mean
 is; whether that is more than chance is left to the reader, who is told the
@@ -11,10 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from daft_jax import results
-from daft_jax.report import collect, origin, sets, summary, tables
-
-ACCURACY = 'ood_against_id.png'
-DISTORTION = 'feature_distortion.png'
+from daft_jax.report import collect, figures, origin, sets, summary, tables
 
 _ABOUT = """\
 Accuracies are in per cent. Feature L2 and cosine compare the features of the
@@ -28,7 +25,7 @@ def compose(
   lines: Sequence[results.Line],
   experiments: Mapping[str, dict[str, Any]],
   further: Iterable[results.Line],
-  images: Collection[str],
+  shown: Collection[figures.Drawing],
 ) -> str:
   """Returns the Markdown of a report.
 
@@ -36,7 +33,7 @@ def compose(
     lines: the finished trials, all of one suite, backbone and weights.
     experiments: {workdir: its experiment.json}, all of one selection.
     further: lines of eval.jsonl.
-    images: which of `ACCURACY` and `DISTORTION` lie beside the report.
+    shown: the figures that lie beside the report.
   """
   rows = summary.summarize(lines)
   selection = collect.selection(next(iter(experiments.values())))
@@ -46,7 +43,7 @@ def compose(
     '## Results',
     *_results(lines, rows, selection),
     *_many(rows),
-    *_figures(images),
+    *_figures(shown),
     *_further(rows, further),
     *_sets(rows),
     *origin.chosen(lines, rows, selection),
@@ -164,29 +161,21 @@ def _accuracies(groups: Sequence[sets.Group]) -> list[str]:
   return parts
 
 
-def _figures(images: Collection[str]) -> list[str]:
+def _figures(shown: Collection[figures.Drawing]) -> list[str]:
   parts = []
-  if ACCURACY in images:
+  for drawing in shown:
     parts += [
-      '## OOD against ID accuracy',
-      f'![OOD against ID test accuracy of every trial]({ACCURACY})',
-      'A point is a trial. Filled: the chosen rates; large: their mean, with '
-      'bars of one standard deviation over seeds.',
+      f'## {drawing.title}',
+      f'![{drawing.alt}]({drawing.file})',
+      drawing.caption,
     ]
-  if DISTORTION in images:
-    parts += [
-      '## How far the features moved',
-      f'![Histograms of cosine and L2 distortion]({DISTORTION})',
-      'Cosine and L2 distance between the features of an image before and '
-      'after fine-tuning; chosen trials, seeds together, OOD sets together. '
-      'Up to 0.2 % of the images at either end may lie outside.',
-    ]
-  if not images:
+  names = [drawing.name for drawing in shown]
+  if not names:
     parts.append(
       'No figures: matplotlib is not installed (`pip install matplotlib`), or '
       'no trial has the numbers.'
     )
-  elif DISTORTION not in images:
+  elif 'feature_distortion' not in names:
     parts.append(
       'No histograms of feature distortion: no chosen trial has moved '
       'features and an `arrays.npz`.'

@@ -1,5 +1,6 @@
 """Hostile workdirs: result files of strangers, of which a report is made."""
 
+import csv
 import json
 import os
 import re
@@ -26,6 +27,11 @@ def markup(out):
   found += [x for x in text if not x.isprintable() and x != '\n']
   if found:
     raise ValueError(f'report.md has {found[:5]}')
+  with (out / 'report.csv').open(encoding='utf-8', newline='') as file:
+    cells = [cell for row in csv.reader(file) for cell in row]
+  found = [x for x in cells if x.lstrip().startswith(('=', '+', '-', '@'))]
+  if found:
+    raise ValueError(f'report.csv has the formula {found[0]!r}')
 
 
 def workdir(folder, methods=('lp', 'ft')):

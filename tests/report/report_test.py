@@ -19,6 +19,7 @@ from daft_jax.report import (
   summary,
   tables,
 )
+from daft_jax.report.figures import look, render, scatter
 from tests.report.workdirs import METHODS, write_trial, write_workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -82,7 +83,7 @@ def test_report_marks_best_and_second(workdir, written):
 
 def test_report_links_figures_that_exist(workdir, written):
   links = re.findall(r'!\[.+?\]\((.+?)\)', written)
-  assert links == ['ood_against_id.png', 'feature_distortion.png']
+  assert links == [drawing.file for drawing in figures.FIGURES]
   for link in links:
     width, height = png_size(workdir / link)
     assert width > 1000 and height > 500
@@ -261,11 +262,11 @@ def test_damaged_arrays_are_named(tmp_path):
 
 
 def test_styles_differ_and_do_not_depend_on_the_others():
-  methods = [*figures.STYLES, 'mine', 'yours']
-  styles = figures.styles(methods)
+  methods = [*look.STYLES, 'mine', 'yours']
+  styles = look.styles(methods)
   assert len({style.colour for style in styles.values()}) == len(methods)
   assert len({style.marker for style in styles.values()}) == len(methods)
-  assert figures.styles(['daft'])['daft'] == styles['daft']
+  assert look.styles(['daft'])['daft'] == styles['daft']
 
 
 @pytest.mark.parametrize(
@@ -281,27 +282,28 @@ def test_styles_differ_and_do_not_depend_on_the_others():
   ],
 )
 def test_the_legend_names_what_is_drawn(others, several, expected):
-  figure, _ = figures.new(4, 3, 1, 1)
-  figures._legend(figure, figures.styles(['ft']), others, several, False)
+  figure, _ = look.new(4, 3, 1, 1)
+  scatter._legend(figure, look.styles(['ft']), others, several, False)
   texts = [text.get_text() for text in figure.legends[0].get_texts()]
   assert texts == ['ft', *([' '] if expected else []), *expected]
 
 
-def test_the_diagonal_and_a_far_trial(tmp_path, workdir):
+def test_the_diagonal_and_a_far_trial(workdir):
   lines = results.read(workdir)
   choices = results.choose(lines)
-  plain = figures.accuracy(lines, choices, 'digits')
+  found = collect.collect([workdir])
+  plain = render.png(scatter.draw(found))
   far = [
     line | {'id_test': 0.1, 'ood_mean': 0.1}
     if line not in choices['ft'].lines and line['method'] == 'ft'
     else line
     for line in lines
   ]
-  assert figures.accuracy(far, choices, 'digits') != plain
+  assert render.png(scatter.draw(found._replace(lines=far))) != plain
   trials = {line['trial']: (line['id_test'], line['ood_mean']) for line in far}
   points = {name: (100 * x, 100 * y) for name, (x, y) in trials.items()}
   chosen = {x['trial'] for c in choices.values() for x in c.lines}
-  hidden = set(points) - figures._near(points, chosen)
+  hidden = set(points) - scatter._near(points, chosen)
   assert {points[name] for name in hidden} == {(10, 10)}
 
 

@@ -1,0 +1,75 @@
+"""The figures of a report, each a row: drawn once, shown in every format.
+
+  for drawing, figure in figures.drawn(collect.collect(['/tmp/digits'])):
+    print(drawing.file, drawing.title)
+    results.atomic_write(output / drawing.file, render.png(figure))
+
+A new figure is a function that takes what was collected and returns a
+matplotlib `Figure`, or None where there is nothing to draw, and a row here.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from daft_jax.report import collect
+from daft_jax.report.figures import distortion, scatter
+
+
+class Drawing(NamedTuple):
+  """A figure of the report.
+
+  Attributes:
+    name: of its file, without the ending.
+    title: the heading over it, plain text.
+    alt: what it shows, in a line, for who cannot see it.
+    caption: how to read it, plain text.
+    draw: returns a Figure in the look of `look.new`, or None; may raise a
+      `results.ResultsError` for a damaged file.
+  """
+
+  name: str
+  title: str
+  alt: str
+  caption: str
+  draw: Callable[[collect.Collected], Any]
+
+  @property
+  def file(self) -> str:
+    """The name of its PNG, which lies beside the report."""
+    return f'{self.name}.png'
+
+
+FIGURES = (
+  Drawing(
+    'ood_against_id',
+    'OOD against ID accuracy',
+    'OOD against ID test accuracy of every trial',
+    'A point is a trial. Filled: the chosen rates; large: their mean, with '
+    'bars of one standard deviation over seeds. A line joins the means of a '
+    'method at one head rate, in the order of its learning rate.',
+    scatter.draw,
+  ),
+  Drawing(
+    'feature_distortion',
+    'How far the features moved',
+    'Histograms of cosine and L2 distortion',
+    'Cosine and L2 distance between the features of an image before and after '
+    'fine-tuning; chosen trials, seeds together, OOD sets together. Up to '
+    '0.2 % of the images at either end may lie outside.',
+    distortion.draw,
+  ),
+)
+
+
+def drawn(found: collect.Collected) -> Iterator[tuple[Drawing, Any]]:
+  """Yields those figures that there is something for, one at a time.
+
+  Nothing where matplotlib is not installed.
+  """
+  if importlib.util.find_spec('matplotlib') is None:
+    return
+  for drawing in FIGURES:
+    figure = drawing.draw(found)
+    if figure is not None:
+      yield drawing, figure

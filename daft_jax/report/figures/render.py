@@ -1,0 +1,71 @@
+"""A Figure as a file beside a report, or as part of a page.
+
+png = render.png(figure)
+svg = render.svg(figure, 'ood_against_id', 'OOD against ID accuracy')
+"""
+
+import io
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+# What a page sets for all of a figure: presentation attributes, since a strict
+# policy forbids `style`.
+_SHARED = {'stroke-linejoin': 'round', 'stroke-linecap': 'butt'}
+_DROPPED = ('metadata', 'style')
+_REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
+
+
+def png(figure: Any) -> bytes:
+  """Renders a figure on white."""
+  file = io.BytesIO()
+  figure.savefig(file, format='png', facecolor='white')
+  return file.getvalue()
+
+
+def svg(figure: Any, name: str, alt: str) -> str:
+  """Renders a figure as an element `<svg>` of an HTML page.
+
+  Text stays text. It has no background, style, script, or reference to
+  anything outside; the same figure gives the same text.
+
+  Args:
+    figure: what `look.new` returned.
+    name: starts all its ids, so that figures of one page do not clash.
+    alt: what it shows, read out in its place.
+  """
+  import matplotlib
+
+  file = io.BytesIO()
+  unknown = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+  with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
+    figure.savefig(file, format='svg', metadata=unknown, transparent=True)
+  root = ElementTree.fromstring(file.getvalue())
+  for parent in root.iter():
+    parent[:] = [x for x in parent if _local(x.tag) not in _DROPPED]
+  for element in root.iter():
+    element.tag = _local(element.tag)
+    element.attrib = _attributes(element.attrib, name)
+  size = {'viewBox': root.get('viewBox'), 'role': 'img', 'aria-label': alt}
+  root.attrib = size | _SHARED
+  return ElementTree.tostring(root, encoding='unicode')
+
+
+def _local(name: str) -> str:
+  """Without its namespace, of which HTML needs none."""
+  return name.rpartition('}')[2]
+
+
+def _attributes(given: dict[str, str], name: str) -> dict[str, str]:
+  """Declarations of `style` as attributes, and ids of this figure only."""
+  found = {_local(key): value for key, value in given.items()}
+  for declaration in found.pop('style', '').split(';'):
+    key, colon, value = declaration.partition(':')
+    if colon and key.strip() != 'font-family':  # It has that of the page.
+      found[key.strip()] = value.strip()
+  for key, value in found.items():
+    if key == 'id':
+      found[key] = f'{name}-{value}'
+    elif key == 'href' or value.startswith('url('):
+      found[key] = _REFERENCE.sub(f'#{name}-', value)
+  return found
