@@ -31,8 +31,9 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
 
   Feature distortion is measured against the pretrained model, per image, on
   each set; `feature_l2` and `feature_cosine` of the line are the means over
-  the ID test images. Parameters are compared with `start`: after conversion,
-  which moves them without changing the function.
+  the ID test images. Parameters are compared with `start`, after conversion,
+  which moves them without changing the function (`parameter_l2`), and with the
+  pretrained ones (`parameter_l2_pretrained`).
   """
   found, arrays = {}, {}
   for name in task.tests:
@@ -48,6 +49,9 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
     'feature_l2': found['id_test']['feature_l2'],
     'feature_cosine': found['id_test']['feature_cosine'],
     'parameter_l2': distortion.parameter_distance(variables, start),
+    'parameter_l2_pretrained': distortion.parameter_distance(
+      variables, task.variables
+    ),
     'metrics': found,
   }
   return Measured(line, arrays)

@@ -79,6 +79,17 @@ def test_features_of_a_probe_have_not_moved_at_all(everything):
     assert lines[method]['feature_cosine'] < 1
 
 
+def test_parameters_are_compared_with_the_start_and_the_pretrained(everything):
+  lines = lines_by_method(everything[0])
+  for method, line in lines.items():
+    kernel = line['parameter_l2_pretrained']['kernel']
+    assert (kernel > 0) is (method not in ('lp', 'lp_sgd', 'adabn')), method
+  # New statistics belong to what a stage starts from.
+  assert lines['adabn']['parameter_l2']['mean'] == 0
+  assert lines['adabn']['parameter_l2_pretrained']['mean'] > 0
+  assert lines['lp']['parameter_l2_pretrained']['mean'] == 0
+
+
 def test_the_reported_epoch_is_the_first_of_best_validation(everything):
   workdir = everything[0]
   for method in ('ft', 'daft', 'lp_ft', 'lp_sgd'):
