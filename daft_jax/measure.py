@@ -33,7 +33,9 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
   each set; `feature_l2` and `feature_cosine` of the line are the means over
   the ID test images. Parameters are compared with `start`, after conversion,
   which moves them without changing the function (`parameter_l2`), and with the
-  pretrained ones (`parameter_l2_pretrained`).
+  pretrained ones (`parameter_l2_pretrained`). Arrays have, layer by layer, how
+  far outputs moved on a sample of each set, and how far the training images
+  are from the pretrained statistics (`bn_shift`).
   """
   found, arrays = {}, {}
   for name in task.tests:
@@ -54,7 +56,23 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
     ),
     'metrics': found,
   }
-  return Measured(line, arrays)
+  return Measured(line, arrays | _shift(task))
+
+
+def _shift(task: Task) -> dict[str, np.ndarray]:
+  """The same for every trial of a task; beside the others, it is found."""
+  found = distortion.bn_shift(task.variables, task.moments)
+  return _columns('bn_shift/', found) if found else {}
+
+
+def _columns(prefix: str, rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Rows of records by their names as arrays, one a field."""
+  fields = next(iter(rows.values()))._fields
+  columns = {
+    f'{prefix}{field}': np.array([getattr(row, field) for row in rows.values()])
+    for field in fields
+  }
+  return {f'{prefix}layer': np.array([*rows]), **columns}
 
 
 def nothing(task: Task) -> dict[str, Any]:
@@ -107,6 +125,9 @@ def test(
   task: Task, variables: PyTree, name: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Metrics and arrays of one set."""
+  moved = distortion.compare_layers(
+    task.layers(variables, name), task.reference_layers(name)
+  )
   found = task.evaluate(variables, name)
   reference = task.reference(name)
   values = dict(
@@ -127,4 +148,4 @@ def test(
     metrics[f'feature_{key}_std'] = float(each.std())
     counts, edges = distortion.histogram(each)
     arrays |= {f'{key}_counts': counts, f'{key}_edges': edges}
-  return metrics, arrays
+  return metrics, arrays | (_columns('layers/', moved) if moved else {})

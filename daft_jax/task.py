@@ -7,6 +7,7 @@ task.evaluate(variables, 'id_val').metrics['accuracy']
 task.reference('id_test')         # the pretrained model's features, once
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import evaluate
+from daft_jax import bn, evaluate, sharding
+from daft_jax.bn import outputs
 from daft_jax.data import pipeline
 from daft_jax.data.feed import Feed
 from daft_jax.data.mixing import Mixing
@@ -23,6 +25,8 @@ from daft_jax.data.recipe import Examples, Recipe
 from daft_jax.data.suites import Summary
 
 PyTree = Any
+
+SAMPLE = 128  # images whose layers are compared
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,8 +136,49 @@ class Task:
     return self._references[name]
 
   def forget(self, name: str) -> None:
-    """Lets go of what `reference` kept."""
+    """Lets go of what `reference` and `reference_layers` kept."""
     self._references.pop(name, None)
+    self._layers.pop(name, None)
+
+  def layers(self, variables: PyTree, name: str) -> dict[str, np.ndarray]:
+    """Outputs of every BatchNorm and stage on a sample of a set.
+
+    Returns:
+      name -> float32 [n, C], averaged over space, in the order of the forward
+      pass; at most `SAMPLE` images, drawn by a fixed seed: sets may be sorted
+      by class.
+    """
+    count = len(self.sets[name])
+    rng = np.random.default_rng(0)
+    rows = rng.choice(count, min(count, SAMPLE), replace=False)
+    images = self.feed.sample(name, np.sort(rows))
+    step = outputs.get_step(self.model)
+    variables = evaluate.on_mesh(variables, self.mesh)
+    return outputs.unpack(step(variables, images))
+
+  def reference_layers(self, name: str) -> dict[str, np.ndarray]:
+    """The same of the pretrained model; kept."""
+    if name not in self._layers:
+      self._layers[name] = self.layers(self.variables, name)
+    return self._layers[name]
+
+  @functools.cached_property
+  def moments(self) -> dict[str, bn.BNMoments]:
+    """Of every BatchNorm of the pretrained model, on the training images.
+
+    Empty for a model that has none, or one whose moments cannot be told: to
+    convert it is refused, to measure it otherwise is not.
+    """
+    batches = self.train_batches(0, 0, batch_size=self.eval_batch_size)
+    variables = evaluate.on_mesh(self.variables, self.mesh)
+    shard = functools.partial(sharding.shard_batch, mesh=self.mesh)
+    with contextlib.suppress(ValueError):
+      return bn.bn_moments(self.model, variables, map(shard, batches))
+    return {}
+
+  @functools.cached_property
+  def _layers(self) -> dict[str, dict[str, np.ndarray]]:
+    return {}
 
   @functools.cached_property
   def _references(self) -> dict[str, np.ndarray]:

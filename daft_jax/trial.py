@@ -8,7 +8,7 @@ Its folder, `trials/<name>`, holds:
   result.json      the result line; written last, so it says "finished"
   metrics.jsonl    a line an epoch, equal bit for bit whenever it is run again
   timings.jsonl    seconds
-  arrays.npz       histograms of feature distortion, reliability, classes
+  arrays.npz       what moved, image by image and layer by layer; reliability
   checkpoints/     a folder a stage, and `final`, the chosen variables
 """
 

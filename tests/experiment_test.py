@@ -112,6 +112,14 @@ def test_workdir_has_what_is_promised(everything):
     assert arrays['id_test/l2_counts'].sum() == 70
     assert arrays['mnist/cosine_counts'].sum() == 100
     assert arrays['mnist/bin_count'].sum() == 100
+    assert arrays['bn_shift/layer'][0] == 'bn1'
+    assert (arrays['bn_shift/mean'] > 0).all()
+    for split in ('id_test', 'mnist'):
+      assert arrays[f'{split}/layers/layer'][-1] == 'pre_logits'
+      assert (arrays[f'{split}/layers/l2'] > 0).all()
+      assert (np.abs(arrays[f'{split}/layers/cka']) < 1).all()
+  with np.load(folder(workdir, 'lp') / 'arrays.npz') as arrays:
+    assert (arrays['mnist/layers/l2'] == 0).all()
   about = json.loads((workdir / 'experiment.json').read_text())
   assert about['config']['epochs'] == 2 and about['num_classes'] == 10
 

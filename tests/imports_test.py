@@ -26,7 +26,8 @@ LAYERS = (
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
-    *('models', 'models.*', 'data', 'data.*', 'distortion'),
+    *('models', 'models.*', 'data', 'data.*'),
+    *('distortion', 'distortion.*'),
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
   ('pretrained', 'pretrained.*'),
@@ -49,6 +50,7 @@ GROUPS = (
   ('assemble', 'assemble.*'),
   ('benchmark', 'benchmark.*'),
   ('checkpoint', 'checkpoint.*'),
+  ('distortion', 'distortion.*'),
   ('pretrained', 'pretrained.*'),
   ('probe', 'probe.*'),
   ('results', 'results.*'),

@@ -158,27 +158,35 @@ def recorder(rows: jax.Array) -> Callable[..., Any]:
   return record
 
 
-def _augment(stats: Mapping[str, Any], trace: str) -> dict[str, Any]:
-  """Adds an empty record to each BatchNorm of `batch_stats`.
-
-  `trace` is a name for this tracing alone. It changes the structure, so that
-  an `nn.jit` inside the model is traced again: what JAX keeps of an earlier
-  tracing refers to that one's rows.
-  """
+def augment(
+  stats: Mapping[str, Any], record: Callable[[tuple[int, ...]], dict[str, Any]]
+) -> dict[str, Any]:
+  """Adds `record(shape of mean)` to each BatchNorm of `batch_stats`."""
   if _is_norm(stats):
-    shape = stats['mean'].shape
-    integers = (COUNT, ROWS, *EPSILON, trace)
-    record = {name: jnp.zeros(shape, jnp.int32) for name in integers}
-    # The widest float there is: float64 under jax_enable_x64.
-    record |= {name: jnp.zeros(shape, float) for name in (MEAN, M2)}
-    return {**stats, **record}
+    return {**stats, **record(stats['mean'].shape)}
   return {
-    name: _augment(child, trace) if isinstance(child, Mapping) else child
+    name: augment(child, record) if isinstance(child, Mapping) else child
     for name, child in stats.items()
   }
 
 
-def _at(tree: Mapping[str, Any], path: str) -> Any:
+def trace_name() -> str:
+  """A name for one tracing alone, to be added to each BatchNorm.
+
+  It changes the structure, so that an `nn.jit` inside the model is traced
+  again: what JAX keeps of an earlier tracing refers to that one's rows.
+  """
+  return f'daft_trace_{next(_passes)}'
+
+
+def _empty(shape: tuple[int, ...], trace: str) -> dict[str, Any]:
+  integers = (COUNT, ROWS, *EPSILON, trace)
+  record = {name: jnp.zeros(shape, jnp.int32) for name in integers}
+  # The widest float there is: float64 under jax_enable_x64.
+  return record | {name: jnp.zeros(shape, float) for name in (MEAN, M2)}
+
+
+def at(tree: Mapping[str, Any], path: str) -> Any:
   for name in filter(None, path.split('/')):
     tree = tree[name]
   return tree
@@ -211,8 +219,8 @@ def _make_step(
     kwargs = {**static, **dynamic}
     extra = kwargs.pop('mutable', None) or ()
     extra = (extra,) if isinstance(extra, str) else tuple(extra)
-    trace = f'daft_trace_{next(_passes)}'
-    stats = _augment(variables['batch_stats'], trace)
+    empty = functools.partial(_empty, trace=trace_name())
+    stats = augment(variables['batch_stats'], empty)
     with nn.intercept_methods(recorder(rows)):
       _, updated = model.apply(
         {**variables, 'batch_stats': stats},
@@ -220,7 +228,7 @@ def _make_step(
         mutable=('batch_stats', *extra),
         **kwargs,
       )
-    records = [_at(updated['batch_stats'], path) for path in layers]
+    records = [at(updated['batch_stats'], path) for path in layers]
 
     def flat(*names):
       return jnp.stack(

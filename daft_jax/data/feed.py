@@ -137,6 +137,12 @@ class Feed:
       )
     )
 
+  def sample(self, name: str, rows: np.ndarray) -> jax.Array:
+    """Some images of a set, float32 [n, S, S, 3], on every device."""
+    images = Job(self._sets[name].take(rows), self._preprocess)()
+    images = sharding.replicate(images, self._mesh)
+    return normalize(images, self._preprocess.table)
+
   def close(self) -> None:
     """Ends the workers and lets go of what is held."""
     self._pool.close()

@@ -1,15 +1,17 @@
-"""The histograms in the `arrays.npz` of a trial, which may be of a stranger.
+"""What the `arrays.npz` of a trial holds, which may be of a stranger.
 
 for split, measure, counts, edges in read(path, ('id_test', 'mnist')):
   print(split, measure, counts.sum())              # 'mnist', 'l2', 5000
+by_layer(path, 'bn_shift', ('mean',))              # {'bn1': (0.69,), ...}
 
 What it takes to read them is bounded, whatever the file says of itself.
 """
 
+import contextlib
 import io
 import pathlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from daft_jax import bounded, names, results
 MEASURES = ('l2', 'cosine')
 _MOST_BYTES = 1 << 24  # of the file; with 75 sets it has a million
 _MOST_OF_ARRAY = 1 << 20
+_MOST_LAYERS = 10_000
 _LARGEST = 1e100  # a sum or a difference of these is finite
 
 Found = tuple[str, str, np.ndarray, np.ndarray]
@@ -32,17 +35,51 @@ def read(path: pathlib.Path, splits: Iterable[str]) -> list[Found]:
   Raises:
     results.ResultsError: it is damaged, or holds something else.
   """
+  with _open(path) as archive:
+    inside = {*archive.namelist()}
+    return [
+      (split, measure, *found)
+      for split in splits
+      for measure in MEASURES
+      if f'{split}/{measure}_counts.npy' in inside
+      and (found := _pair(archive, f'{split}/{measure}')) is not None
+    ]
+
+
+def by_layer(
+  path: pathlib.Path, group: str, fields: Iterable[str]
+) -> dict[str, tuple[float, ...]]:
+  """Reads name of a layer -> a number for each field, in the order there.
+
+  Empty where the file has no such group; a number may be nan.
+
+  Raises:
+    results.ResultsError: it is damaged, or holds something else.
+  """
+  with _open(path) as archive:
+    if f'{group}/layer.npy' not in archive.namelist():
+      return {}
+    layers = _array(archive, f'{group}/layer.npy', 'U').tolist()
+    columns = [_array(archive, f'{group}/{field}.npy') for field in fields]
+    for column in columns:
+      if column.shape != (len(layers),):
+        raise ValueError(
+          f'{group} has {len(layers)} layers, {len(column)} numbers'
+        )
+      if (np.abs(column) > _LARGEST).any():
+        raise ValueError(f'{group} has numbers above 1e100')
+    if len(layers) > _MOST_LAYERS or len({*layers}) < len(layers):
+      raise ValueError(f'{group} has a layer twice, or too many')
+    return dict(zip(layers, zip(*columns, strict=True), strict=True))
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+  """Opens it; whatever goes wrong inside says that it is damaged."""
   try:
     file = io.BytesIO(bounded.read(path, _MOST_BYTES))
     with zipfile.ZipFile(file) as archive:
-      inside = {*archive.namelist()}
-      return [
-        (split, measure, *found)
-        for split in splits
-        for measure in MEASURES
-        if f'{split}/{measure}_counts.npy' in inside
-        and (found := _pair(archive, f'{split}/{measure}')) is not None
-      ]
+      yield archive
   # The parsers of NumPy and of zips raise whatever they stumble over.
   except Exception as error:
     reason = names.shown(error) or type(error).__name__
@@ -72,8 +109,10 @@ def _pair(
   return (counts, edges) if counts.sum() > 0 else None
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-  """A list of numbers [n], read without trust in what any header says."""
+def _array(
+  archive: zipfile.ZipFile, name: str, kinds: str = 'iuf'
+) -> np.ndarray:
+  """A list [n], read without trust in what any header says."""
   info = archive.getinfo(name)
   # Others unpack as much as they like at once; NumPy writes these two.
   if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -88,8 +127,9 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     raise ValueError(f'{name} is of version {version} of the format')
   shape, _, dtype = np.lib.format.read_array_header_1_0(file)
   rest = data[file.tell() :]
-  if dtype.kind not in 'iuf' or len(shape) != 1:
-    raise ValueError(f'{name} is {dtype}{list(shape)}, not a list of numbers')
+  if dtype.kind not in kinds or len(shape) != 1:
+    raise ValueError(f'{name} is {dtype}{list(shape)}, not a list of its kind')
   if len(rest) != shape[0] * dtype.itemsize:
-    raise ValueError(f'{name} has {len(rest)} bytes for {shape[0]} numbers')
-  return np.frombuffer(rest, dtype).astype(np.float64)
+    raise ValueError(f'{name} has {len(rest)} bytes for {shape[0]} values')
+  found = np.frombuffer(rest, dtype)
+  return found if kinds == 'U' else found.astype(np.float64)

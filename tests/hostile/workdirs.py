@@ -138,6 +138,22 @@ def histogram(counts, edges):
   return arrays(make)
 
 
+def by_layer(layers, **columns):
+  def make(path, canary):
+    values = {'layer': layers} | {
+      name: np.zeros(5) for name in ('l2', 'cosine', 'cka', 'mean', 'std_ratio')
+    }
+    values |= columns
+    groups = ('bn_shift', 'id_test/layers', 'mnist/layers')
+    np.savez(path, **{f'{g}/{k}': v for g in groups for k, v in values.items()})
+
+  return arrays(make)
+
+
+LAYERS = np.array([f'bn{i}' for i in range(5)])
+FAR = np.array([0x7FFFFFFF] * 5, '<u4').view('<U1')  # no letters
+
+
 def packed(write):
   """Those of one file are an npz, which `write(folder, canary)` writes."""
 
@@ -162,6 +178,15 @@ def elsewhere(folder, canary):
 RESULT, EVAL = 'trials/*/result.json', 'eval.jsonl'
 DEEP = b'{"a":' * 100_000
 REFUSED = {
+  'few layers': by_layer(LAYERS[:3]),
+  'layers twice': by_layer(LAYERS[[0, 0, 1, 2, 3]]),
+  'numbers for layers': by_layer(np.zeros(5)),
+  'objects for layers': by_layer(np.array([{}] * 5, object)),
+  'letters that are none': by_layer(FAR),
+  'many layers': by_layer(np.arange(50_000).astype('<U5'), l2=np.zeros(50_000)),
+  'large distances': by_layer(
+    LAYERS, l2=np.full(5, 1e300), mean=np.full(5, 1e300)
+  ),
   'deep result': file(RESULT, DEEP),
   'deep experiment': file('experiment.json', DEEP),
   'deep eval': file(EVAL, DEEP),

@@ -79,6 +79,8 @@ def write_trial(
       'feature_cosine': float(cosines.mean()),
       'feature_cosine_std': float(cosines.std()),
     }
+    arrays |= by_layer(f'{name}/layers', ('l2', 'cosine', 'cka'), l2 / 20)
+  arrays |= by_layer('bn_shift', ('mean', 'std_ratio'), 0.5)
   np.savez(folder / 'arrays.npz', **arrays)
   line = {
     'trial': trial,
@@ -105,6 +107,16 @@ def write_trial(
   }
   (folder / 'result.json').write_text(json.dumps(line, indent=2))
   return line
+
+
+def by_layer(group, fields, size):
+  """Numbers of five layers."""
+  found = {f'{group}/layer': np.array([f'layer{i}/bn' for i in range(5)])}
+  steps = np.linspace(0.2, 1, 5) * size
+  return found | {
+    f'{group}/{field}': 1 - steps if field in ('cosine', 'cka') else steps
+    for field in fields
+  }
 
 
 def mean_of(accuracies, summaries):

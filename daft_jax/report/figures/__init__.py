@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from daft_jax.report import collect
-from daft_jax.report.figures import distortion, scatter
+from daft_jax.report.figures import distortion, layers, scatter
 
 
 class Drawing(NamedTuple):
@@ -58,6 +58,25 @@ FIGURES = (
     'fine-tuning; chosen trials, seeds together, OOD sets together. Up to '
     '0.2 % of the images at either end may lie outside.',
     distortion.draw,
+  ),
+  Drawing(
+    'layer_distortion',
+    'What moved, layer by layer',
+    'Relative L2, cosine and CKA of the outputs of every layer',
+    'Outputs of every BatchNorm and stage, averaged over space, against those '
+    'of the pretrained model on the same images (up to 128 of a set): relative '
+    'L2 distance, mean cosine, unbiased linear CKA. Chosen trials, mean over '
+    'seeds and over OOD sets.',
+    layers.draw_moved,
+  ),
+  Drawing(
+    'bn_shift',
+    'BatchNorm before training',
+    'How far the training images are from the pretrained statistics',
+    'What BatchNorm statistics would jump by at the first training step: mean '
+    'over channels of |mean - pretrained mean| / pretrained deviation, and '
+    'geometric mean of the ratio of the deviations, for every BatchNorm.',
+    layers.draw_shift,
   ),
 )
 
