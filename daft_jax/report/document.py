@@ -3,15 +3,22 @@
   text = document.compose(lines, experiments, further, shown)
 
 Every sentence is computed. A method is named first in a column where its mean
-is; whether that is more than chance is left to the reader, who is told the
-deviation over seeds, and where there is none.
+is; it is called better than another only in pairs, where the seeds show it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from daft_jax import results
-from daft_jax.report import collect, figures, origin, sets, summary, tables
+from daft_jax.report import (
+  collect,
+  figures,
+  origin,
+  pairs,
+  sets,
+  summary,
+  tables,
+)
 
 _ABOUT = """\
 Accuracies are in per cent. Feature L2 and cosine compare the features of the
@@ -42,6 +49,7 @@ def compose(
     _head(lines),
     '## Results',
     *_results(lines, rows, selection),
+    *_pairs(rows),
     *_many(rows),
     *_figures(shown),
     *_further(rows, further),
@@ -94,6 +102,23 @@ def _results(
   parts.append(tables.markdown(tables.summary_table(rows)))
   said = [*findings(rows), *notes]
   return parts + ['\n'.join(said)] * bool(said)
+
+
+def _pairs(rows: Sequence[summary.Row]) -> list[str]:
+  """Which of two methods is better, where the seeds show it."""
+  found = pairs.compare(rows)
+  if not any(pair.ood.n >= pairs.LEAST for pair in found):
+    return []
+  text = (
+    'Differences of accuracy in points, mean over the seeds that both methods '
+    "have, with a 90 % interval (bootstrap over seeds, widened by Student's "
+    't). A method is called better only where its interval is on one side of '
+    '0; of many pairs one in ten may be so by chance.'
+  )
+  said = pairs.findings(found) or ['No difference is shown.']
+  table = tables.markdown(pairs.table(found))
+  every = tables.details('Every pair', table) if len(found) > 3 else table
+  return ['## In pairs', text, '\n'.join(said), every]
 
 
 def _about_sets(rows: Sequence[summary.Row]) -> str:

@@ -1,0 +1,138 @@
+"""Methods compared in pairs, over the seeds that both were run with.
+
+  for pair in pairs.compare(rows):
+    print(pair.first, pair.second, pair.ood.mean, pair.ood.low, pair.ood.high)
+
+A seed decides the order of the images, their augmentation and random heads, so
+that two methods share the luck of a seed, and their difference is without it.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from daft_jax.report import summary, tables
+
+LEAST = 3  # seeds, below which nothing is said
+_DRAWS = 10_000
+# The 0.95 quantile of Student's t, by degrees of freedom; then the normal's.
+_STUDENT = (
+  *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
+  *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725),
+  *(1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697),
+)
+_NORMAL = 1.645
+
+
+class Difference(NamedTuple):
+  """Mean of paired differences, with its 90 % interval; nan: too few seeds."""
+
+  mean: float
+  low: float
+  high: float
+  n: int
+
+  @property
+  def sign(self) -> int:
+    """1 or -1 where the interval is on one side of 0, else 0."""
+    return (self.low > 0) - (self.high < 0)
+
+
+class Pair(NamedTuple):
+  """Two methods; differences are those of the first minus the second."""
+
+  first: str
+  second: str
+  id_test: Difference
+  ood: Difference
+
+
+def compare(rows: Sequence[summary.Row]) -> list[Pair]:
+  """Every pair of methods, in the order of the rows."""
+  return [
+    Pair(
+      first.method,
+      second.method,
+      *(
+        difference(_by_seed(first, field), _by_seed(second, field))
+        for field in ('id_test', 'ood_mean')
+      ),
+    )
+    for first, second in itertools.combinations(rows, 2)
+  ]
+
+
+def _by_seed(row: summary.Row, field: str) -> dict[int, float]:
+  return {line['seed']: line[field] for line in row.choice.lines}
+
+
+def difference(first: dict[int, float], second: dict[int, float]) -> Difference:
+  """The mean difference over common seeds, with a bootstrap interval.
+
+    mean -+ t(0.95, n - 1) sqrt(n / (n - 1)) s
+
+  s is the standard deviation of the mean over draws of n seeds with
+  replacement. The bootstrap's own quantiles are too narrow for few seeds: it
+  takes the n differences for all there are. The root mends its variance, and
+  Student's t that this is estimated.
+
+  Args:
+    first, second: seed -> value; nan where a trial diverged.
+
+  Returns:
+    No interval (nan) for fewer than `LEAST` seeds, or where all differences
+    are equal: how much they vary is then not known.
+
+  Source: Efron, Tibshirani 1993, An Introduction to the Bootstrap, ch. 12.
+
+  Example:
+    >>> found = difference({0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.4, 1: 0.4, 2: 0.4})
+    >>> round(found.mean, 3), found.sign
+    (0.2, 1)
+  """
+  both = [first[seed] - second[seed] for seed in first if seed in second]
+  values = np.array([value for value in both if math.isfinite(value)])
+  n = len(values)
+  mean = float(values.mean()) if n else math.nan
+  if n < LEAST or np.ptp(values) < 1e-12:
+    return Difference(mean, math.nan, math.nan, n)
+  draws = np.random.default_rng(0).choice(values, (_DRAWS, n))
+  s = draws.mean(axis=1).std() * math.sqrt(n / (n - 1))
+  quantile = _STUDENT[n - 2] if n - 2 < len(_STUDENT) else _NORMAL
+  half = float(quantile * s)
+  return Difference(mean, mean - half, mean + half, n)
+
+
+def findings(pairs: Iterable[Pair]) -> list[str]:
+  """What may be said of them, as a Markdown list: nothing else is shown."""
+  said = []
+  for pair in pairs:
+    for where, found in (('ID test', pair.id_test), ('OOD', pair.ood)):
+      if found.sign:
+        names = [pair.first, pair.second][:: found.sign]
+        better, worse = map(tables.code, names)
+        low, high = sorted(100 * abs(x) for x in (found.low, found.high))
+        said.append(
+          f'- {better} is better than {worse} on {where} by '
+          f'{100 * abs(found.mean):.1f} points ({low:.1f} to {high:.1f}, '
+          f'{found.n} seeds)'
+        )
+  return said
+
+
+def table(pairs: Sequence[Pair]) -> tables.Table:
+  """A row a pair: differences in points, with their intervals."""
+  body = []
+  for pair in pairs:
+    cells = [pair.first, pair.second]
+    for found in (pair.id_test, pair.ood):
+      text = tables.number(100 * found.mean, 1)
+      if not math.isnan(found.low):
+        text += f' ({100 * found.low:.1f} to {100 * found.high:.1f})'
+      cells.append(text)
+    body.append([*cells, str(pair.ood.n)])
+  header = ['method', 'minus', 'ID test', 'OOD', 'seeds']
+  return tables.Table(header, body, {}, left=2)
