@@ -41,6 +41,7 @@ def fields(method):
     f'--config.methods={method}',
     '--config.seeds=0',
     '--config.epochs=4',
+    '--config.lrs=0.005',
     '--config.batch_size=100',
   )
 
