@@ -41,6 +41,7 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
   for name in task.tests:
     found[name], more = test(task, variables, name)
     arrays |= {f'{name}/{key}': value for key, value in more.items()}
+    arrays |= _layers(task, variables, name)
   ood = {name: found[name]['accuracy'] for name in task.ood}
   counts = {name: len(task.sets[name]) for name in task.ood}
   line = {
@@ -57,6 +58,14 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
     'metrics': found,
   }
   return Measured(line, arrays | _shift(task))
+
+
+def _layers(task: Task, variables: PyTree, name: str) -> dict[str, np.ndarray]:
+  """How far the outputs of each layer moved, on a sample of a set."""
+  moved = distortion.compare_layers(
+    task.layers(variables, name), task.reference_layers(name)
+  )
+  return _columns(f'{name}/layers/', moved) if moved else {}
 
 
 def _shift(task: Task) -> dict[str, np.ndarray]:
@@ -125,9 +134,6 @@ def test(
   task: Task, variables: PyTree, name: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Metrics and arrays of one set."""
-  moved = distortion.compare_layers(
-    task.layers(variables, name), task.reference_layers(name)
-  )
   found = task.evaluate(variables, name)
   reference = task.reference(name)
   values = dict(
@@ -148,4 +154,4 @@ def test(
     metrics[f'feature_{key}_std'] = float(each.std())
     counts, edges = distortion.histogram(each)
     arrays |= {f'{key}_counts': counts, f'{key}_edges': edges}
-  return metrics, arrays | (_columns('layers/', moved) if moved else {})
+  return metrics, arrays

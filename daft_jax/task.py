@@ -7,7 +7,6 @@ task.evaluate(variables, 'id_val').metrics['accuracy']
 task.reference('id_test')         # the pretrained model's features, once
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from daft_jax.data.feed import Feed
 from daft_jax.data.mixing import Mixing
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples, Recipe
+from daft_jax.data.records import DataError
 from daft_jax.data.suites import Summary
 
 PyTree = Any
@@ -172,9 +172,12 @@ class Task:
     batches = self.train_batches(0, 0, batch_size=self.eval_batch_size)
     variables = evaluate.on_mesh(self.variables, self.mesh)
     shard = functools.partial(sharding.shard_batch, mesh=self.mesh)
-    with contextlib.suppress(ValueError):
+    try:
       return bn.bn_moments(self.model, variables, map(shard, batches))
-    return {}
+    except DataError:  # It is a ValueError, but says that images are gone.
+      raise
+    except ValueError:
+      return {}
 
   @functools.cached_property
   def _layers(self) -> dict[str, dict[str, np.ndarray]]:

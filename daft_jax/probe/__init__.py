@@ -20,6 +20,8 @@ from daft_jax.probe import programs, solver
 from daft_jax.probe import rows as rows_lib
 
 CS = np.logspace(-7, 2, 50)
+MAX_ITER = 200
+TOL = 1e-5
 # Beyond it, C or its inverse times the number of examples leaves float32.
 _C_RANGE = 1e-20, 1e20
 
@@ -52,8 +54,8 @@ def fit_probe(
   *,
   num_classes: int,
   Cs: Sequence[float] = CS,
-  max_iter: int = 200,
-  tol: float = 1e-5,
+  max_iter: int = MAX_ITER,
+  tol: float = TOL,
   mesh: Mesh | None = None,
 ) -> Probe:
   """Fits a logistic regression for every C; returns that of best validation.
