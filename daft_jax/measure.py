@@ -70,8 +70,10 @@ def _layers(task: Task, variables: PyTree, name: str) -> dict[str, np.ndarray]:
 
 def _shift(task: Task) -> dict[str, np.ndarray]:
   """The same for every trial of a task; beside the others, it is found."""
+  if not task.moments:  # A model without BatchNorm.
+    return {}
   found = distortion.bn_shift(task.variables, task.moments)
-  return _columns('bn_shift/', found) if found else {}
+  return _columns('bn_shift/', found)
 
 
 def _columns(prefix: str, rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
