@@ -307,6 +307,27 @@ def test_a_model_of_ones_own(tiny_config, tmp_path):
   assert jax.tree.structure(loaded) == jax.tree.structure(dict(variables))
 
 
+class Plain(nn.Module):
+  """Another, without BatchNorm."""
+
+  @nn.compact
+  def __call__(self, x, train: bool = False):
+    x = nn.relu(nn.Conv(8, (3, 3), strides=(2, 2), name='stem')(x)).mean((1, 2))
+    return nn.Dense(10, name='head')(x), {'pre_logits': x}
+
+
+def test_a_model_without_batchnorm_is_measured_too(tiny_config, tmp_path):
+  model = Plain()
+  variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+  preprocess = Preprocess(16, (0.4,) * 3, (0.3,) * 3)
+  given = {'model': model, 'variables': variables, 'preprocess': preprocess}
+  report = daft_jax.run(tiny_config(methods=('ft',)), tmp_path, **given)
+  assert report['ft']['feature_l2'] > 0
+  with np.load(folder(tmp_path, 'ft') / 'arrays.npz') as arrays:
+    assert arrays['mnist/layers/layer'].tolist() == ['pre_logits']
+    assert 'bn_shift/layer' not in arrays
+
+
 @pytest.mark.parametrize(
   ('module', 'says'),
   [

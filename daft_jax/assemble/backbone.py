@@ -131,4 +131,6 @@ def check_own(own: Backbone, suite: Suite) -> Backbone:
       'the model of your own has to return (logits, features), where '
       "features['pre_logits'] [B, D] is what the head takes"
     )
-  return own._replace(preprocess=preprocess)
+  # A model without BatchNorm has no such collection.
+  variables = {'batch_stats': {}, **own.variables}
+  return own._replace(variables=variables, preprocess=preprocess)
