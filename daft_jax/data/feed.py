@@ -139,8 +139,11 @@ class Feed:
 
   def sample(self, name: str, rows: np.ndarray) -> jax.Array:
     """Some images of a set, float32 [n, S, S, 3], on every device."""
-    images = Job(self._sets[name].take(rows), self._preprocess)()
-    images = sharding.replicate(images, self._mesh)
+    if self._residency == 'device':
+      images = self._held_or_made(name, self._preprocess)[rows]
+    else:
+      some = self._examples(name, self._preprocess).take(rows)
+      images = sharding.replicate(Job(some, self._preprocess)(), self._mesh)
     return normalize(images, self._preprocess.table)
 
   def close(self) -> None:

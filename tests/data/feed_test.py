@@ -78,6 +78,16 @@ def test_residency_does_not_change_a_bit(arrays, files, name):
 
 
 @pytest.mark.parametrize('where', residency.RESIDENCIES)
+def test_a_sample_is_those_rows_of_the_set(arrays, files, where):
+  rows = np.array([1, 8, 20])
+  for examples in (arrays, files):
+    found = feed(examples, where, devices=8)
+    batches = collected(found.test('id_val', batch_size=8))
+    want = np.concatenate([batch['image'] for batch in batches])[rows]
+    assert np.asarray(found.sample('id_val', rows)).tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize('where', residency.RESIDENCIES)
 def test_devices_do_not_change_a_bit(arrays, where):
   one, eight = (
     collected(found.train(seed=0, epoch=0, batch_size=8))
