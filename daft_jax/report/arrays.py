@@ -11,7 +11,7 @@ import contextlib
 import io
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -24,6 +24,16 @@ _MOST_LAYERS = 10_000
 _LARGEST = 1e100  # a sum or a difference of these is finite
 
 Found = tuple[str, str, np.ndarray, np.ndarray]
+
+
+def files(
+  choice: results.Choice, folders: Mapping[str, pathlib.Path]
+) -> Iterator[tuple[results.Line, pathlib.Path]]:
+  """Yields the trials of a choice that have arrays, and where these are."""
+  for line in choice.lines:
+    path = folders[line['trial']] / 'arrays.npz'
+    if path.is_file():
+      yield line, path
 
 
 def read(path: pathlib.Path, splits: Iterable[str]) -> list[Found]:

@@ -52,10 +52,7 @@ def read(
   found: Histograms = {}
   for method, choice in choices.items():
     parts: dict[str, dict[str, list[Histogram]]] = {}
-    for line in choice.lines:
-      path = folders[line['trial']] / 'arrays.npz'
-      if not path.is_file():
-        continue
+    for line, path in arrays.files(choice, folders):
       splits = 'id_test', *line['ood']
       for split, measure, counts, edges in arrays.read(path, splits):
         group = parts.setdefault(measure, {}).setdefault(split, [])

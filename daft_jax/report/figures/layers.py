@@ -4,8 +4,7 @@ figure = layers.draw_shift(collect.collect(['/tmp/digits']))
 figure = layers.draw_moved(collect.collect(['/tmp/digits']))
 """
 
-import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -126,12 +125,12 @@ def _read(
   methods: Iterable[str],
   group: str,
   fields: Iterable[str],
-) -> Any:
+) -> Iterator[Layers]:
   """Yields the layers of each chosen trial that has them."""
   for method in methods:
-    for line in collected.choices[method].lines:
-      path: pathlib.Path = collected.folders[line['trial']] / 'arrays.npz'
-      if path.is_file() and (found := arrays.by_layer(path, group, fields)):
+    choice = collected.choices[method]
+    for _, path in arrays.files(choice, collected.folders):
+      if found := arrays.by_layer(path, group, fields):
         yield found
 
 
