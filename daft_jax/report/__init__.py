@@ -14,15 +14,16 @@ from collections.abc import Iterable, Sequence
 
 from daft_jax import results
 from daft_jax.report import (
+  blocks,
   collect,
   document,
   figures,
   origin,
   sheet,
   summary,
-  tables,
 )
 from daft_jax.report.figures import render
+from daft_jax.report.formats import markdown, terminal
 
 PathLike = results.PathLike
 
@@ -47,9 +48,11 @@ def write_report(
   shown = []
   for drawing, figure in figures.drawn(found):
     results.atomic_write(output / drawing.file, render.png(figure))
-    shown.append(drawing)
-  text = document.compose(found.lines, found.experiments, found.further, shown)
-  results.atomic_write(output / 'report.md', text)
+    svg = render.svg(figure, drawing.name, drawing.alt)
+    picture = blocks.Picture(drawing.name, drawing.alt, svg)
+    shown.append((drawing, picture))
+  composed = document.compose(found, shown)
+  results.atomic_write(output / 'report.md', markdown.render(composed))
   results.atomic_write(output / 'report.csv', sheet.csv_text(found))
   return output / 'report.md'
 
@@ -62,7 +65,7 @@ def console_table(lines: Iterable[results.Line]) -> str:
   """
   lines = list(lines)
   rows = summary.summarize(lines)
-  text = [tables.console(rows)] if rows else []
+  text = [terminal.console(rows)] if rows else []
   text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
   if any(collect.selection(line) == 'paper' for line in lines):
     text.append(origin.CHOSEN['paper'])

@@ -17,9 +17,10 @@ _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 
 
 def png(figure: Any) -> bytes:
-  """Renders a figure on white."""
+  """Renders a figure on white; what comes after has the same layout."""
   file = io.BytesIO()
   figure.savefig(file, format='png', facecolor='white')
+  figure.set_layout_engine('none')
   return file.getvalue()
 
 
