@@ -2,11 +2,11 @@
 
   python -m daft_jax.report WORKDIR... [--output DIR]
 
-writes `report.md` with its figures beside it, and `report.csv` (a row for every
-trial and set, see `sheet`). It reads the files of the workdirs and nothing
-else, and imports no JAX, so it runs on any machine the files were copied to.
-Several workdirs of one suite, backbone and weights are put together: seeds on
-one machine, methods on another.
+writes `report.html`, a page with all in itself, `report.md` with its figures
+beside it, and `report.csv` (a row for every trial and set, see `sheet`). It
+reads the files of the workdirs and nothing else, and imports no JAX, so it runs
+on any machine the files were copied to. Several workdirs of one suite, backbone
+and weights are put together: seeds on one machine, methods on another.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ from daft_jax.report import (
   summary,
 )
 from daft_jax.report.figures import render
-from daft_jax.report.formats import markdown, terminal
+from daft_jax.report.formats import markdown, terminal, webpage
 
 PathLike = results.PathLike
 
@@ -31,7 +31,7 @@ PathLike = results.PathLike
 def write_report(
   workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
 ) -> pathlib.Path:
-  """Writes report.md, its figures and report.csv; returns the first's path.
+  """Writes the report in every format; returns the path of report.md.
 
   Args:
     workdirs: one workdir or several, which are put together.
@@ -53,6 +53,7 @@ def write_report(
     shown.append((drawing, picture))
   composed = document.compose(found, shown)
   results.atomic_write(output / 'report.md', markdown.render(composed))
+  results.atomic_write(output / 'report.html', webpage.render(composed))
   results.atomic_write(output / 'report.csv', sheet.csv_text(found))
   return output / 'report.md'
 

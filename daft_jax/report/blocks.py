@@ -127,7 +127,7 @@ def _tables(
 ) -> Iterator[tuple[str, Table]]:
   for block in document:
     if isinstance(block, Heading):
-      title = slug(''.join(_plain(block.text)))
+      title = slug(plain(block.text))
     elif isinstance(block, Folded):
       yield from _tables(block.blocks, slug(block.title))
     elif isinstance(block, Table):
@@ -140,12 +140,16 @@ def slug(title: str) -> str:
   return '_'.join(''.join(kept).split())
 
 
-def _plain(text: Text) -> Iterator[str]:
-  for part in text:
-    yield part if isinstance(part, str) else part.text
+def plain(text: Text) -> str:
+  """The words of a text."""
+  return ''.join(x if isinstance(x, str) else x.text for x in text)
 
 
 def printable(text: str) -> str:
   """On one line, without what a terminal acts on or a reader cannot see."""
-  text = re.sub(r'\s+', ' ', text)
+  return visible(re.sub(r'\s+', ' ', text))
+
+
+def visible(text: str) -> str:
+  """The same, with all spaces."""
   return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 # What a page sets for all of a figure: presentation attributes, since a strict
 # policy forbids `style`.
 _SHARED = {'stroke-linejoin': 'round', 'stroke-linecap': 'butt'}
+_ZOOM = 1.3  # pixels to a point: the text is then as large as that of a page
 _DROPPED = ('metadata', 'style')
 _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 
@@ -47,8 +48,9 @@ def svg(figure: Any, name: str, alt: str) -> str:
   for element in root.iter():
     element.tag = _local(element.tag)
     element.attrib = _attributes(element.attrib, name)
-  size = {'viewBox': root.get('viewBox'), 'role': 'img', 'aria-label': alt}
-  root.attrib = size | _SHARED
+  box = root.get('viewBox')
+  size = {'viewBox': box, 'width': f'{_ZOOM * float(box.split()[2]):.0f}'}
+  root.attrib = size | {'role': 'img', 'aria-label': alt} | _SHARED
   return ElementTree.tostring(root, encoding='unicode')
 
 
