@@ -23,7 +23,7 @@ from daft_jax.report import (
   summary,
 )
 from daft_jax.report.figures import render
-from daft_jax.report.formats import markdown, terminal, webpage
+from daft_jax.report.formats import latex, markdown, terminal, webpage
 
 PathLike = results.PathLike
 
@@ -43,18 +43,21 @@ def write_report(
   if isinstance(workdirs, (str, pathlib.Path)):
     workdirs = [workdirs]
   found = collect.collect(workdirs)
-  output = pathlib.Path(output or workdirs[0])
-  output.mkdir(parents=True, exist_ok=True)
-  shown = []
+  files, shown = {}, []
   for drawing, figure in figures.drawn(found):
-    results.atomic_write(output / drawing.file, render.png(figure))
+    files[drawing.file] = render.png(figure)
+    files[f'{latex.FOLDER}/{drawing.name}.pdf'] = render.pdf(figure)
     svg = render.svg(figure, drawing.name, drawing.alt)
     picture = blocks.Picture(drawing.name, drawing.alt, svg)
     shown.append((drawing, picture))
   composed = document.compose(found, shown)
-  results.atomic_write(output / 'report.md', markdown.render(composed))
-  results.atomic_write(output / 'report.html', webpage.render(composed))
-  results.atomic_write(output / 'report.csv', sheet.csv_text(found))
+  files['report.md'] = markdown.render(composed)
+  files['report.html'] = webpage.render(composed)
+  files['report.csv'] = sheet.csv_text(found)
+  output = pathlib.Path(output or workdirs[0])
+  (output / latex.FOLDER).mkdir(parents=True, exist_ok=True)
+  for name, content in (files | latex.render(composed)).items():
+    results.atomic_write(output / name, content)
   return output / 'report.md'
 
 

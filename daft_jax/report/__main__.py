@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from daft_jax import report, results
 from daft_jax.report import collect
 
-_OTHERS = ('.html', '.csv')
+_OTHERS = ('.html', '.tex', '.csv')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status, 2 after an error."""
   parser = argparse.ArgumentParser(
     prog='python -m daft_jax.report',
-    description='Makes a report of finished trials: report.md, .html and .csv.',
+    description='Makes report.md, .html, .tex and .csv of finished trials.',
   )
   parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
   parser.add_argument(

@@ -135,9 +135,9 @@ def _tables(
 
 
 def slug(title: str) -> str:
-  """A title as a name: lower case, nothing but ASCII letters and digits."""
+  """A title as a name of a file: lower case, ASCII letters and digits."""
   kept = (x if x.isascii() and x.isalnum() else ' ' for x in title.lower())
-  return '_'.join(''.join(kept).split())
+  return '_'.join(''.join(kept).split())[:60] or 'part'
 
 
 def plain(text: Text) -> str:

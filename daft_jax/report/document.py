@@ -239,5 +239,5 @@ def _sets(rows: Sequence[summary.Row]) -> list[Block]:
   return [
     Heading(2, ['Each set']),
     Paragraph([about]),
-    blocks.Folded('Show', [table]) if many else table,
+    blocks.Folded('All sets', [table]) if many else table,
   ]

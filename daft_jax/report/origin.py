@@ -73,7 +73,7 @@ def versions(
   return [
     blocks.Heading(2, ['Versions and config']),
     *_differences(experiments),
-    blocks.Folded('Show', inside),
+    blocks.Folded('Every setting', inside),
   ]
 
 

@@ -1,11 +1,13 @@
 """A Figure as a file beside a report, or as part of a page.
 
 png = render.png(figure)
+pdf = render.pdf(figure)
 svg = render.svg(figure, 'ood_against_id', 'OOD against ID accuracy')
 """
 
 import io
 import re
+import warnings
 from typing import Any
 from xml.etree import ElementTree
 
@@ -19,9 +21,26 @@ _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 
 def png(figure: Any) -> bytes:
   """Renders a figure on white; what comes after has the same layout."""
-  file = io.BytesIO()
-  figure.savefig(file, format='png', facecolor='white')
+  found = _saved(figure, 'png', facecolor='white')
   figure.set_layout_engine('none')
+  return found
+
+
+def pdf(figure: Any) -> bytes:
+  """Renders a figure for a paper: its letters are those of a TrueType font."""
+  import matplotlib
+
+  unknown = dict.fromkeys(('Creator', 'Producer', 'CreationDate'))
+  with matplotlib.rc_context({'pdf.fonttype': 42}):  # Type 3 is often refused.
+    return _saved(figure, 'pdf', metadata=unknown)
+
+
+def _saved(figure: Any, form: str, **options: Any) -> bytes:
+  file = io.BytesIO()
+  with warnings.catch_warnings():
+    # A letter that the font lacks, of a name, is a box.
+    warnings.filterwarnings('ignore', r'Glyph .* missing from')
+    figure.savefig(file, format=form, **options)
   return file.getvalue()
 
 
@@ -38,11 +57,10 @@ def svg(figure: Any, name: str, alt: str) -> str:
   """
   import matplotlib
 
-  file = io.BytesIO()
   unknown = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
   with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
-    figure.savefig(file, format='svg', metadata=unknown, transparent=True)
-  root = ElementTree.fromstring(file.getvalue())
+    text = _saved(figure, 'svg', metadata=unknown, transparent=True)
+  root = ElementTree.fromstring(text)
   for parent in root.iter():
     parent[:] = [x for x in parent if _local(x.tag) not in _DROPPED]
   for element in root.iter():
