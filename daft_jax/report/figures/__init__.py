@@ -46,7 +46,7 @@ FIGURES = (
     'OOD against ID accuracy',
     'OOD against ID test accuracy of every trial',
     'A point is a trial. Filled: the chosen rates; large: their mean, with '
-    'bars of one standard deviation over seeds. A line joins the means of a '
+    'bars of its 90 % interval over seeds. A line joins the means of a '
     'method at one head rate, in the order of its learning rate.',
     scatter.draw,
   ),
