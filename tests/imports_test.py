@@ -31,7 +31,7 @@ LAYERS = (
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
   ('pretrained', 'pretrained.*'),
-  ('train', 'trainable', 'evaluate'),
+  ('train', 'train.*', 'trainable', 'evaluate'),
   ('task',),
   ('head_rate', 'points'),
   ('search',),
@@ -55,6 +55,7 @@ GROUPS = (
   ('probe', 'probe.*'),
   ('results', 'results.*'),
   ('settings', 'settings.*'),
+  ('train', 'train.*'),
   ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only
