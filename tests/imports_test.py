@@ -17,9 +17,9 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
-  ('names', 'bounded'),
+  ('names', 'bounded', 'trees'),
   (
-    *('trees', 'sharding', 'metrics', 'writer', 'methods'),
+    *('sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),

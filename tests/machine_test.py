@@ -35,7 +35,7 @@ def runs(tiny_config, tmp_path_factory):
   found = []
   for devices in (1, 1, 8):
     workdir = tmp_path_factory.mktemp('run')
-    config = tiny_config(methods=('daft',), num_devices=devices)
+    config = tiny_config(methods=('daft',), mesh__data=devices)
     daft_jax.run(config, workdir)
     (line,) = results.read(workdir)
     _, variables, _ = daft_jax.load_run(workdir)
@@ -65,5 +65,5 @@ def test_other_devices_agree_to_rounding(runs):
 def test_a_run_that_goes_on_elsewhere_says_so(tiny_config, tmp_path, capsys):
   daft_jax.run(tiny_config(methods=('lp',)), tmp_path)
   assert 'gives the same bits' in capsys.readouterr().out
-  daft_jax.run(tiny_config(methods=('lp',), num_devices=2), tmp_path)
+  daft_jax.run(tiny_config(methods=('lp',), mesh__data=2), tmp_path)
   assert 'begun on 1 x cpu' in capsys.readouterr().out

@@ -65,6 +65,7 @@ def fit(
   head_lr: float,
   head_bias_lr: float | None = None,
   mesh: Any,
+  rules: sharding.Rules = (),
   sums: dict[str, Any] | None = None,
   skip: bool = False,
   on_step: Callable[[int], None] = lambda rows: None,
@@ -79,7 +80,8 @@ def fit(
       of one shape.
     trainable, norm, optimizer: see `train_step`.
     lr, head_lr, head_bias_lr: see `optim.step`.
-    mesh: from `sharding.make_mesh`; the batch size is a multiple of its size.
+    mesh: from `sharding.make_mesh`; its 'data' divides the batch size.
+    rules: as of `init_state`.
     sums: of the steps of the epoch that were done before.
     skip: leave batches out whose loss or gradient is not finite; their number
       is `sums['skipped']`.
@@ -93,7 +95,8 @@ def fit(
   Raises:
     NonFiniteError: unless `skip`, with the state before that step.
   """
-  step = get_step(model, trainable, norm, optimizer)
+  layout = sharding.Layout(mesh, rules)
+  step = get_step(model, trainable, norm, optimizer, layout)
   rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
   rates['head_bias_lr'] = np.float32(head_bias_lr or head_lr)
   done, first = divmod(int(state.step), optimizer.steps_per_epoch)

@@ -44,18 +44,27 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-  start: PyTree, trainable: str, optimizer: optim.Optimizer, mesh: Any
+  start: PyTree,
+  trainable: str,
+  optimizer: optim.Optimizer,
+  mesh: Any,
+  rules: sharding.Rules = (),
 ) -> TrainState:
-  """A copy of `start` with a fresh optimizer state, on every device."""
-  start = sharding.replicate(start, mesh)
+  """A copy of `start` with a fresh optimizer state, on every device.
+
+  Where `rules` split a parameter, its momentum is split likewise.
+  """
+  layout = sharding.Layout(mesh, rules)
+  params = layout.place(start['params'])
+  batch_stats = sharding.replicate(start['batch_stats'], mesh)
   tx = optim.make_tx(optimizer)
 
   def init(params: PyTree) -> tuple[jax.Array, PyTree]:
     return jnp.zeros((), jnp.int32), tx.init(trees.split(params, trainable)[0])
 
-  everywhere = sharding.replicated(mesh)
-  step, opt_state = jax.jit(init, out_shardings=everywhere)(start['params'])
-  return TrainState(step, start['params'], start['batch_stats'], opt_state)
+  where = layout.shardings(jax.eval_shape(init, params))
+  step, opt_state = jax.jit(init, out_shardings=where)(params)
+  return TrainState(step, params, batch_stats, opt_state)
 
 
 def train_step(
@@ -167,11 +176,29 @@ def _mixed_loss(logits: jax.Array, batch: Batch, rows: jax.Array) -> jax.Array:
 
 @functools.lru_cache(maxsize=32)
 def get_step(
-  model: Any, trainable: str, norm: str, optimizer: optim.Optimizer
+  model: Any,
+  trainable: str,
+  norm: str,
+  optimizer: optim.Optimizer,
+  layout: sharding.Layout | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The jitted `train_step`; the same one, compiled once, for equal arguments.
 
   The state it is called with is donated: use the one it returns.
+
+  Args:
+    model, trainable, norm, optimizer: see `train_step`.
+    layout: where the state lies, before and after; None: as XLA finds best.
   """
   step = functools.partial(train_step, model, trainable, norm, optimizer)
-  return jax.jit(step, donate_argnums=0)
+  if layout is None:
+    return jax.jit(step, donate_argnums=0)
+  used, everywhere = layout.gathered(), sharding.Layout(layout.mesh)
+
+  def laid_out(state: TrainState, *args: Any) -> Any:
+    before = state._replace(params=used.constrain(state.params))
+    after, sums = step(before, *args)
+    # Statistics have no rule.
+    return layout.constrain(after), everywhere.constrain(sums)
+
+  return jax.jit(laid_out, donate_argnums=0)
