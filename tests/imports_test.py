@@ -35,7 +35,10 @@ LAYERS = (
   ('task',),
   ('head_rate', 'points'),
   ('search',),
-  (*('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),),
+  (
+    *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
+    'arrangement',
+  ),
   ('diverged',),
   ('trial', 'further'),
   ('grid',),
