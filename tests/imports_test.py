@@ -21,7 +21,7 @@ LAYERS = (
   (
     *('sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
-    *('data.suites', 'pretrained.registry'),
+    *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
@@ -88,7 +88,7 @@ OWNERS = {
 }
 NO_JAX = (
   *(*ASIDE, 'results', 'results.*', 'names'),
-  *('data.suites', 'pretrained.registry'),
+  *('data.suites', 'data.domains', 'pretrained.registry'),
 )
 JAX = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
 

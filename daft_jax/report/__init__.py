@@ -2,11 +2,11 @@
 
   python -m daft_jax.report WORKDIR... [--output DIR]
 
-writes `report.md` with its figures beside it, and `report.csv` (a row for every
-trial and set, see `sheet`). It reads the files of the workdirs and nothing
-else, and imports no JAX, so it runs on any machine the files were copied to.
-Several workdirs of one suite, backbone and weights are put together: seeds on
-one machine, methods on another.
+writes `report.html`, a page with all in itself, `report.md` with its figures
+beside it, and `report.csv` (a row for every trial and set, see `sheet`). It
+reads the files of the workdirs and nothing else, and imports no JAX, so it runs
+on any machine the files were copied to. Several workdirs of one suite, backbone
+and weights are put together: seeds on one machine, methods on another.
 """
 
 import pathlib
@@ -14,15 +14,16 @@ from collections.abc import Iterable, Sequence
 
 from daft_jax import results
 from daft_jax.report import (
+  blocks,
   collect,
   document,
   figures,
   origin,
   sheet,
   summary,
-  tables,
 )
 from daft_jax.report.figures import render
+from daft_jax.report.formats import latex, markdown, terminal, webpage
 
 PathLike = results.PathLike
 
@@ -30,7 +31,7 @@ PathLike = results.PathLike
 def write_report(
   workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
 ) -> pathlib.Path:
-  """Writes report.md, its figures and report.csv; returns the first's path.
+  """Writes the report in every format; returns the path of report.md.
 
   Args:
     workdirs: one workdir or several, which are put together.
@@ -42,15 +43,21 @@ def write_report(
   if isinstance(workdirs, (str, pathlib.Path)):
     workdirs = [workdirs]
   found = collect.collect(workdirs)
-  output = pathlib.Path(output or workdirs[0])
-  output.mkdir(parents=True, exist_ok=True)
-  shown = []
+  files, shown = {}, []
   for drawing, figure in figures.drawn(found):
-    results.atomic_write(output / drawing.file, render.png(figure))
-    shown.append(drawing)
-  text = document.compose(found.lines, found.experiments, found.further, shown)
-  results.atomic_write(output / 'report.md', text)
-  results.atomic_write(output / 'report.csv', sheet.csv_text(found))
+    files[drawing.file] = render.png(figure)
+    files[f'{latex.FOLDER}/{drawing.name}.pdf'] = render.pdf(figure)
+    svg = render.svg(figure, drawing.name, drawing.alt)
+    picture = blocks.Picture(drawing.name, drawing.alt, svg)
+    shown.append((drawing, picture))
+  composed = document.compose(found, shown)
+  files['report.md'] = markdown.render(composed)
+  files['report.html'] = webpage.render(composed)
+  files['report.csv'] = sheet.csv_text(found)
+  output = pathlib.Path(output or workdirs[0])
+  (output / latex.FOLDER).mkdir(parents=True, exist_ok=True)
+  for name, content in (files | latex.render(composed)).items():
+    results.atomic_write(output / name, content)
   return output / 'report.md'
 
 
@@ -62,7 +69,7 @@ def console_table(lines: Iterable[results.Line]) -> str:
   """
   lines = list(lines)
   rows = summary.summarize(lines)
-  text = [tables.console(rows)] if rows else []
+  text = [terminal.console(rows)] if rows else []
   text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
   if any(collect.selection(line) == 'paper' for line in lines):
     text.append(origin.CHOSEN['paper'])

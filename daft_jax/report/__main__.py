@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from daft_jax import report, results
 from daft_jax.report import collect
 
+_OTHERS = ('.html', '.tex', '.csv')
+
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status, 2 after an error."""
   parser = argparse.ArgumentParser(
     prog='python -m daft_jax.report',
-    description='Makes report.md, figures and report.csv of finished trials.',
+    description='Makes report.md, .html, .tex and .csv of finished trials.',
   )
   parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
   parser.add_argument(
@@ -26,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'daft_jax.report: {error}', file=sys.stderr)
     return 2
   print(report.console_table(lines))
-  print(f'\nwritten: {path}\n         {path.with_suffix(".csv")}')
+  others = '\n'.join(f'         {path.with_suffix(x)}' for x in _OTHERS)
+  print(f'\nwritten: {path}\n{others}')
   return 0
 
 

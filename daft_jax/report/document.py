@@ -1,16 +1,16 @@
 """The text of a report: what the result lines say, and no more.
 
-  text = document.compose(lines, experiments, further, shown)
+  text = markdown.render(document.compose(found, pictures))
 
 Every sentence is computed. A method is named first in a column where its mean
 is; it is called better than another only in pairs, where the seeds show it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from daft_jax import results
 from daft_jax.report import (
+  blocks,
   collect,
   figures,
   origin,
@@ -19,6 +19,7 @@ from daft_jax.report import (
   summary,
   tables,
 )
+from daft_jax.report.blocks import Block, Bullets, Code, Heading, Paragraph
 
 _ABOUT = """\
 Accuracies are in per cent. Feature L2 and cosine compare the features of the
@@ -27,84 +28,78 @@ highest accuracy of a column, underlined the second, at the precision shown."""
 
 _OF_A_SET = ' Bold is the highest of a set, underlined the second.'
 
+Shown = Sequence[tuple[figures.Drawing, blocks.Picture]]
 
-def compose(
-  lines: Sequence[results.Line],
-  experiments: Mapping[str, dict[str, Any]],
-  further: Iterable[results.Line],
-  shown: Collection[figures.Drawing],
-) -> str:
-  """Returns the Markdown of a report.
+
+def compose(found: collect.Collected, shown: Shown) -> list[Block]:
+  """Returns the blocks of a report.
 
   Args:
-    lines: the finished trials, all of one suite, backbone and weights.
-    experiments: {workdir: its experiment.json}, all of one selection.
-    further: lines of eval.jsonl.
-    shown: the figures that lie beside the report.
+    found: the finished trials, and what else there is of them.
+    shown: the figures, in their order.
   """
-  rows = summary.summarize(lines)
-  selection = collect.selection(next(iter(experiments.values())))
-  parts = [
-    f'# Fine-tuning on {tables.escape(lines[0]["suite"])}',
+  lines, rows = found.lines, summary.summarize(found.lines)
+  selection = collect.selection(next(iter(found.experiments.values())))
+  return [
+    Heading(1, [f'Fine-tuning on {lines[0]["suite"]}']),
     _head(lines),
-    '## Results',
+    Heading(2, ['Results']),
     *_results(lines, rows, selection),
     *_pairs(rows),
     *_many(rows),
     *_figures(shown),
-    *_further(rows, further),
+    *_further(rows, found.further),
     *_sets(rows),
     *origin.chosen(lines, rows, selection),
-    *origin.versions(lines, experiments),
+    *origin.versions(lines, found.experiments),
   ]
-  return '\n\n'.join(parts) + '\n'
-
-
-def _names(names: Iterable[str]) -> str:
-  *most, last = map(tables.code, names)
-  return f'{", ".join(most)} and {last}' if most else last
 
 
 def _count(number: int, noun: str) -> str:
   return f'{number} {noun}{"s" * (number != 1)}'
 
 
-def _head(lines: Sequence[results.Line]) -> str:
+def _head(lines: Sequence[results.Line]) -> Block:
   methods = list(dict.fromkeys(line['method'] for line in lines))
   seeds = sorted({line['seed'] for line in lines})
   listed = ', '.join(map(str, seeds))
   first = lines[0]
-  return (
-    f'Backbone {tables.code(first["backbone"])} with weights '
-    f'{tables.code(first["weights"])}, suite {tables.code(first["suite"])}: '
-    f'{_count(len(lines), "finished trial")} of '
-    f'{_count(len(methods), "method")} ({_names(methods)}), '
-    f'seed{"s" * (len(seeds) != 1)} {listed}. Every number below is read from '
-    'the result files of these trials.'
+  return Paragraph(
+    [
+      *('Backbone ', Code(first['backbone'])),
+      *(' with weights ', Code(first['weights'])),
+      *(', suite ', Code(first['suite'])),
+      f': {_count(len(lines), "finished trial")} of ',
+      *(f'{_count(len(methods), "method")} (', *blocks.listed(methods)),
+      f'), seed{"s" * (len(seeds) != 1)} {listed}. Every number below is read '
+      'from the result files of these trials.',
+    ]
   )
 
 
 def _results(
   lines: Sequence[results.Line], rows: Sequence[summary.Row], selection: str
-) -> list[str]:
+) -> list[Block]:
   lost = summary.diverged(lines)
-  notes = [f'- {tables.code(name)}: every trial diverged' for name in lost]
+  notes = [[Code(name), ': every trial diverged'] for name in lost]
   if not rows:
-    return ['\n'.join(notes)]
+    return [Bullets(notes)]
   counts = {len(row.choice.lines) for row in rows}
   spread = ' The ± is the sample standard deviation over seeds.'
   if counts == {1}:
     spread = ' With one seed a method, differences may be chance.'
   elif len(counts) > 1:
     spread += ' The methods do not all have the same number of seeds.'
-  about = _ABOUT.replace('\n', ' ') + spread + _about_sets(rows)
-  parts = [about, f'Rates, epochs and C: {origin.CHOSEN[selection]}.']
-  parts.append(tables.markdown(tables.summary_table(rows)))
   said = [*findings(rows), *notes]
-  return parts + ['\n'.join(said)] * bool(said)
+  return [
+    Paragraph([_ABOUT.replace('\n', ' ') + spread, *_about_sets(rows)]),
+    Paragraph([f'Rates, epochs and C: {origin.CHOSEN[selection]}.']),
+    tables.summary_table(rows),
+    *([Bullets(said)] if said else []),
+  ]
 
 
-def _pairs(rows: Sequence[summary.Row]) -> list[str]:
+def _pairs(rows: Sequence[summary.Row]) -> list[Block]:
   """Which of two methods is better, where the seeds show it."""
   found = pairs.compare(rows)
   if not any(pair.ood.n >= pairs.LEAST for pair in found):
@@ -115,20 +110,27 @@ def _pairs(rows: Sequence[summary.Row]) -> list[str]:
     't). A method is called better only where its interval is on one side of '
     '0; of many pairs one in ten may be so by chance.'
   )
-  said = pairs.findings(found) or ['No difference is shown.']
-  table = tables.markdown(pairs.table(found))
-  every = tables.details('Every pair', table) if len(found) > 3 else table
-  return ['## In pairs', text, '\n'.join(said), every]
+  said = pairs.findings(found)
+  none = Paragraph(['No difference is shown.'])
+  table = pairs.table(found)
+  many = len(found) > 3
+  return [
+    Heading(2, ['In pairs']),
+    Paragraph([text]),
+    Bullets(said) if said else none,
+    blocks.Folded('Every pair', [table]) if many else table,
+  ]
 
 
-def _about_sets(rows: Sequence[summary.Row]) -> str:
+def _about_sets(rows: Sequence[summary.Row]) -> blocks.Text:
   """What those columns are that are of several OOD sets."""
-  text, titles = '', _titles(rows)
+  text, titles = [], _titles(rows)
   if len(rows[0].ood) > 1:
-    text += f' OOD mean is over the {len(rows[0].ood)} OOD sets.'
+    text.append(f' OOD mean is over the {len(rows[0].ood)} OOD sets.')
   found = [name for name in rows[0].summaries if f'OOD {name}' in titles]
   if found:
-    text += f' {_names(found)}: of several sets together, not in OOD mean.'
+    text += [' ', *blocks.listed(found)]
+    text.append(': of several sets together, not in OOD mean.')
   return text
 
 
@@ -136,8 +138,8 @@ def _titles(rows: Sequence[summary.Row]) -> set[str]:
   return {column.title for column in summary.columns(rows)}
 
 
-def findings(rows: Sequence[summary.Row]) -> list[str]:
-  """Says which method is first and second in each column, as a list.
+def findings(rows: Sequence[summary.Row]) -> list[blocks.Text]:
+  """Says which method is first and second in each column.
 
   Accuracies that differ by no more than the larger of the two standard
   deviations over seeds are said to.
@@ -149,24 +151,25 @@ def findings(rows: Sequence[summary.Row]) -> list[str]:
       continue
     accuracy = '' if not column.marked else ' accuracy'
     kind = 'Highest' if column.good is max else 'Least'
-    text = f'- {kind} {tables.escape(column.title)}{accuracy}: '
-    text += ', then '.join(_place(place, column) for place in places)
+    text: list[str | Code] = [f'{kind} {column.title}{accuracy}: ']
+    for index, place in enumerate(places):
+      text += [', then '] * (index > 0) + [*_place(place, column)]
     if column.marked and [len(place) for place in places] == [1, 1]:
       first, second = (column.get(place[0]) for place in places)
       if first.mean - second.mean <= max(first.std, second.std):
-        text += '; the gap is within one standard deviation over seeds'
+        text.append('; the gap is within one standard deviation over seeds')
     said.append(text)
   return said
 
 
-def _place(place: Sequence[summary.Row], column: summary.Column) -> str:
+def _place(place: Sequence[summary.Row], column: summary.Column) -> blocks.Text:
   values = [column.get(row) for row in place]
   std = len(place) == 1
   shown = tables.spread(values[0], column.scale, column.digits, std)
-  return f'{_names(row.method for row in place)} ({shown})'
+  return [*blocks.listed(row.method for row in place), f' ({shown})']
 
 
-def _many(rows: Sequence[summary.Row]) -> list[str]:
+def _many(rows: Sequence[summary.Row]) -> list[Block]:
   """The OOD sets that are too many for columns of the final table."""
   parts = _accuracies(sets.trained(rows)) if rows else []
   names = {f'OOD {name}' for part in summary.shown(rows) for name in part}
@@ -174,43 +177,42 @@ def _many(rows: Sequence[summary.Row]) -> list[str]:
     parts = parts[1:]  # what it shows is in the final table
   if not parts:
     return []
-  return ['## OOD sets', f'Accuracies (%).{_OF_A_SET}', *parts]
+  about = Paragraph([f'Accuracies (%).{_OF_A_SET}'])
+  return [Heading(2, ['OOD sets']), about, *parts]
 
 
-def _accuracies(groups: Sequence[sets.Group]) -> list[str]:
+def _accuracies(groups: Sequence[sets.Group]) -> list[Block]:
   """A table of OOD sets, and one of all where summaries stand for some."""
-  parts = [tables.markdown(sets.table(groups))]
+  parts: list[Block] = [sets.table(groups)]
   if sets.hidden(groups):
-    every = tables.markdown(sets.table(groups, every=True))
-    parts.append(tables.details('Every OOD set', every))
+    every = sets.table(groups, every=True)
+    parts.append(blocks.Folded('Every OOD set', [every]))
   return parts
 
 
-def _figures(shown: Collection[figures.Drawing]) -> list[str]:
-  parts = []
-  for drawing in shown:
+def _figures(shown: Shown) -> list[Block]:
+  parts: list[Block] = []
+  for drawing, picture in shown:
     parts += [
-      f'## {drawing.title}',
-      f'![{drawing.alt}]({drawing.file})',
-      drawing.caption,
+      Heading(2, [drawing.title]),
+      picture,
+      Paragraph([drawing.caption]),
     ]
-  names = [drawing.name for drawing in shown]
-  if not names:
-    parts.append(
-      'No figures: matplotlib is not installed (`pip install matplotlib`), or '
-      'no trial has the numbers.'
-    )
-  elif 'feature_distortion' not in names:
-    parts.append(
-      'No histograms of feature distortion: no chosen trial has moved '
-      'features and an `arrays.npz`.'
-    )
+  if not shown:
+    text = ['No figures: matplotlib is not installed (']
+    text += [Code('pip install matplotlib')]
+    text += ['), or no trial has the numbers.']
+    parts.append(Paragraph(text))
+  elif 'feature_distortion' not in [drawing.name for drawing, _ in shown]:
+    text = ['No histograms of feature distortion: no chosen trial has moved ']
+    text += ['features and an ', Code('arrays.npz'), '.']
+    parts.append(Paragraph(text))
   return parts
 
 
 def _further(
   rows: Sequence[summary.Row], further: Iterable[results.Line]
-) -> list[str]:
+) -> list[Block]:
   further = list(further)
   groups = sets.further(rows, further)
   if not groups:
@@ -221,19 +223,21 @@ def _further(
   text += _OF_A_SET
   if other:
     text += f' Left out: {_count(other, "trial")} that are not the chosen ones.'
-  return ['## Further OOD sets', text, *_accuracies(groups)]
+  parts = _accuracies(groups)
+  return [Heading(2, ['Further OOD sets']), Paragraph([text]), *parts]
 
 
-def _sets(rows: Sequence[summary.Row]) -> list[str]:
+def _sets(rows: Sequence[summary.Row]) -> list[Block]:
   table = tables.metrics_table(rows)
   if not table.body:
     return []
-  text = tables.markdown(table)
-  if len(rows[0].ood) > summary.MANY:
-    text = tables.details('Show', text)
-  return [
-    '## Each set',
+  about = (
     'Chosen trials, mean over seeds. The ± of L2 and cosine is the standard '
-    'deviation over images. ECE: 15 bins.',
-    text,
+    'deviation over images. ECE: 15 bins.'
+  )
+  many = len(rows[0].ood) > summary.MANY
+  return [
+    Heading(2, ['Each set']),
+    Paragraph([about]),
+    blocks.Folded('All sets', [table]) if many else table,
   ]

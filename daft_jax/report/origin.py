@@ -4,11 +4,11 @@ parts = origin.chosen(lines, rows, 'val')
 parts += origin.versions(lines, experiments)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from daft_jax import results
-from daft_jax.report import summary, tables
+from daft_jax.report import blocks, summary, tables
 
 # What a grid is made of: workdirs put together may differ in these. Their
 # selection is the same, but older ones do not say which.
@@ -34,7 +34,7 @@ _USED = {
 
 def chosen(
   lines: Sequence[results.Line], rows: Sequence[summary.Row], selection: str
-) -> list[str]:
+) -> list[blocks.Block]:
   """How the rates were chosen, and of which."""
   rates = tables.rates_table(lines)
   images, used = _USED[selection]
@@ -45,48 +45,56 @@ def chosen(
       'method, were not compared.'
     )
   return [
-    '## Chosen hyperparameters',
-    text,
-    tables.markdown(tables.choice_table(rows)),
-    tables.details('Every rate', tables.markdown(rates)),
+    blocks.Heading(2, ['Chosen hyperparameters']),
+    blocks.Paragraph([text]),
+    tables.choice_table(rows),
+    blocks.Folded('Every rate', [rates]),
   ]
 
 
 def versions(
   lines: Sequence[results.Line], experiments: Mapping[str, dict[str, Any]]
-) -> list[str]:
+) -> list[blocks.Block]:
   """Versions and configs, and where the workdirs' settings differ."""
   seen: dict[str, set[str]] = {}
   for line in lines:
     for name, version in line.get('versions', {}).items():
       seen.setdefault(name, set()).add(str(version))
   listed = [
-    tables.escape(f'{name} {" and ".join(sorted(found))}')
-    for name, found in seen.items()
+    f'{name} {" and ".join(sorted(found))}' for name, found in seen.items()
   ]
-  text = f'Versions: {", ".join(listed)}.' if listed else ''
+  inside: list[blocks.Block] = []
+  if listed:
+    inside.append(blocks.Paragraph([f'Versions: {", ".join(listed)}.']))
   for workdir, experiment in experiments.items():
-    title = f'{tables.code(workdir)}:\n\n' if len(experiments) > 1 else ''
-    text += f'\n\n{title}```json\n{results.dumps(experiment, 2)}\n```'
-  parts = ['## Versions and config']
-  parts += _differences(experiments)
-  return parts + [tables.details('Show', text.strip())]
+    if len(experiments) > 1:
+      inside.append(blocks.Paragraph([blocks.Code(workdir), ':']))
+    inside.append(blocks.Listing(results.dumps(experiment, 2), 'json'))
+  return [
+    blocks.Heading(2, ['Versions and config']),
+    *_differences(experiments),
+    blocks.Folded('Every setting', inside),
+  ]
 
 
-def _differences(experiments: Mapping[str, dict[str, Any]]) -> list[str]:
+def _differences(
+  experiments: Mapping[str, dict[str, Any]],
+) -> Iterator[blocks.Block]:
   """Settings, other than the grid's, that differ between the workdirs."""
   flat = [dict(_flatten(x.get('config') or {})) for x in experiments.values()]
   names = dict.fromkeys(name for config in flat for name in config)
-  said = []
+  said: list[str | blocks.Code] = []
   for name in names:
     values = [results.dumps(config.get(name)) for config in flat]
     if name not in _NOT_SAID and len(set(values)) > 1:
-      shown = tables.escape(', '.join(values))
-      said.append(f'{tables.code(name)} ({shown})')
-  return [f'The workdirs differ in {", ".join(said)}.'] if said else []
+      said += [', ', blocks.Code(name), f' ({", ".join(values)})']
+  if said:
+    yield blocks.Paragraph(['The workdirs differ in ', *said[1:], '.'])
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = '') -> Any:
+def _flatten(
+  config: Mapping[str, Any], prefix: str = ''
+) -> Iterator[tuple[str, Any]]:
   for name, value in config.items():
     if isinstance(value, dict):
       yield from _flatten(value, f'{prefix}{name}.')

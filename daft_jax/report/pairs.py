@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daft_jax.report import summary, tables
+from daft_jax.report import blocks, summary, tables
 
 LEAST = 3  # seeds, below which nothing is said
 _DRAWS = 10_000
@@ -106,24 +106,24 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference:
   return Difference(mean, mean - half, mean + half, n)
 
 
-def findings(pairs: Iterable[Pair]) -> list[str]:
-  """What may be said of them, as a Markdown list: nothing else is shown."""
+def findings(pairs: Iterable[Pair]) -> list[blocks.Text]:
+  """What may be said of them: nothing else is shown."""
   said = []
   for pair in pairs:
     for where, found in (('ID test', pair.id_test), ('OOD', pair.ood)):
       if found.sign:
         names = [pair.first, pair.second][:: found.sign]
-        better, worse = map(tables.code, names)
+        better, worse = map(blocks.Code, names)
         low, high = sorted(100 * abs(x) for x in (found.low, found.high))
-        said.append(
-          f'- {better} is better than {worse} on {where} by '
-          f'{100 * abs(found.mean):.1f} points ({low:.1f} to {high:.1f}, '
-          f'{found.n} seeds)'
+        by = (
+          f' on {where} by {100 * abs(found.mean):.1f} points ({low:.1f} to '
+          f'{high:.1f}, {found.n} seeds)'
         )
+        said.append([better, ' is better than ', worse, by])
   return said
 
 
-def table(pairs: Sequence[Pair]) -> tables.Table:
+def table(pairs: Sequence[Pair]) -> blocks.Table:
   """A row a pair: differences in points, with their intervals."""
   body = []
   for pair in pairs:
@@ -135,4 +135,4 @@ def table(pairs: Sequence[Pair]) -> tables.Table:
       cells.append(text)
     body.append([*cells, str(pair.ood.n)])
   header = ['method', 'minus', 'ID test', 'OOD', 'seeds']
-  return tables.Table(header, body, {}, left=2)
+  return blocks.Table(header, body, {}, left=2)

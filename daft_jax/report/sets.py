@@ -1,9 +1,9 @@
 """Tables of OOD sets: few are columns, many are rows below their summaries.
 
 groups = sets.further(rows, collect.read_eval(workdir))
-print(tables.markdown(sets.table(groups)))
+print(markdown.table(sets.table(groups)))
 if sets.hidden(groups):
-  print(tables.markdown(sets.table(groups, every=True)))
+  print(markdown.table(sets.table(groups, every=True)))
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from daft_jax import results
-from daft_jax.report import summary, tables
+from daft_jax.report import blocks, summary, tables
 
 _FIELDS = ('ood', 'summaries')
 
@@ -89,7 +89,7 @@ def _every(groups: Iterable[Group]) -> list[str]:
   return list(dict.fromkeys(name for group in groups for name in group.ood))
 
 
-def table(groups: Sequence[Group], *, every: bool = False) -> tables.Table:
+def table(groups: Sequence[Group], *, every: bool = False) -> blocks.Table:
   """Accuracies, best and second marked; more than `summary.MANY` sets as rows.
 
   Args:
@@ -114,6 +114,6 @@ def table(groups: Sequence[Group], *, every: bool = False) -> tables.Table:
       places = summary.ranked(rivals, column)
       marks |= tables.marked(groups, places, index)
   header = ['method', 'seeds', *(column.title for column in columns)]
-  found = tables.Table(header, body, marks, left=1)
+  found = blocks.Table(header, body, marks, left=1)
   many = len(names) + len(summaries) > summary.MANY
   return tables.turn(found, 'set') if many else found

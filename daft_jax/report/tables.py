@@ -1,39 +1,21 @@
-"""The tables of a report: result lines in, Markdown or plain text out.
+"""The tables of a report: result lines in, cells of text out.
 
   lines = results.read(workdir)
   rows = summary.summarize(lines)          # one a method, its chosen trials
-  print(tables.markdown(tables.summary_table(rows)))
-  print(tables.console(rows))              # fits 100 columns
+  print(markdown.table(tables.summary_table(rows)))
 
-A `Table` knows nothing of its format, so another one is another small
-function. Accuracies are shown in per cent. Standard library only.
+Accuracies are shown in per cent. Standard library only.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from daft_jax import results
-from daft_jax.report import summary
+from daft_jax.report import blocks, summary
 
 MISSING = '–'
 NOT_COMPARED = 'not compared'
-
-# What Markdown reads as more than text, in this order. Of links, those too
-# that GitHub makes where there is no markup.
-_LITERAL = {
-  **{letter: '\\' + letter for letter in '\\`*_[]|~$'},
-  **{'&': '&amp;', '<': '&lt;', '://': '&#58;//', 'www.': 'www&#46;'},
-}
-
-
-class Table(NamedTuple):
-  """Cells of text; `marks` has 'best' or 'second' for some (row, column)."""
-
-  header: list[str]
-  body: list[list[str]]
-  marks: dict[tuple[int, int], str]
-  left: int  # how many columns are names, aligned left
 
 
 def number(value: float | None, digits: int | None = None) -> str:
@@ -68,7 +50,7 @@ def head_rate(choice: results.Choice) -> str:
 
 def summary_table(
   rows: Sequence[summary.Row], *, std: str = 'most', detail: str = 'sets'
-) -> Table:
+) -> blocks.Table:
   """The final table: a row a method, best and second accuracies marked.
 
   Args:
@@ -92,7 +74,7 @@ def summary_table(
     if not column.marked or len(rows) < 2:
       continue
     marks |= marked(rows, summary.ranked(rows, column), index)
-  return Table(header + [c.title for c in measured], body, marks, left=1)
+  return blocks.Table(header + [c.title for c in measured], body, marks, left=1)
 
 
 def marked(
@@ -106,14 +88,14 @@ def marked(
   }
 
 
-def turn(table: Table, corner: str) -> Table:
+def turn(table: blocks.Table, corner: str) -> blocks.Table:
   """Makes rows of the columns, for tables with many of these."""
   names, *body = map(list, zip(table.header, *table.body, strict=True))
   marks = {(j - 1, i + 1): mark for (i, j), mark in table.marks.items()}
-  return Table([corner, *names[1:]], body, marks, left=1)
+  return blocks.Table([corner, *names[1:]], body, marks, left=1)
 
 
-def metrics_table(rows: Sequence[summary.Row]) -> Table:
+def metrics_table(rows: Sequence[summary.Row]) -> blocks.Table:
   """Every set's metrics: means over seeds; ± of L2 and cosine over images."""
   sets = list(
     dict.fromkeys(
@@ -135,10 +117,10 @@ def metrics_table(rows: Sequence[summary.Row]) -> Table:
         cells.append(spread(pair, 1, digits))
       body.append(cells)
   header = ['set', 'method', 'accuracy', 'loss', 'ECE', 'L2', 'cosine']
-  return Table(header, body, {}, left=2)
+  return blocks.Table(header, body, {}, left=2)
 
 
-def choice_table(rows: Sequence[summary.Row]) -> Table:
+def choice_table(rows: Sequence[summary.Row]) -> blocks.Table:
   """What was chosen: rates, and C and best epoch of every seed."""
   body = []
   for row in rows:
@@ -153,10 +135,10 @@ def choice_table(rows: Sequence[summary.Row]) -> Table:
     rates = [number(row.choice.lr), number(row.choice.head_lr)]
     body.append([row.method, *rates, *each, seeds])
   header = ['method', 'lr', 'head lr', 'C', 'best epoch', 'seeds']
-  return Table(header, body, {}, left=1)
+  return blocks.Table(header, body, {}, left=1)
 
 
-def rates_table(lines: Iterable[results.Line]) -> Table:
+def rates_table(lines: Iterable[results.Line]) -> blocks.Table:
   """Every pair of rates that was tried, with what it was judged by."""
   lines = list(lines)
   chosen = results.choose(lines)
@@ -172,100 +154,4 @@ def rates_table(lines: Iterable[results.Line]) -> Table:
       cells = [method, number(choice.lr), head_rate(choice), seeds]
       body.append([*cells, id_val, verdict])
   header = ['method', 'lr', 'head lr or C', 'seeds', 'ID val', '']
-  return Table(header, body, {}, left=1)
-
-
-def escape(text: str) -> str:
-  r"""Text that Markdown and HTML show as it is.
-
-  Example:
-    >>> print(escape('<b> a_b [x](https://y)'))
-    &lt;b> a\_b \[x\](https&#58;//y)
-  """
-  for old, new in _LITERAL.items():
-    text = text.replace(old, new)
-  return _printable(text)
-
-
-def code(name: object) -> str:
-  """A name in a monospaced font, which nothing in it ends.
-
-  Example:
-    >>> print(code('daft'), code('a`b'))
-    `daft` ``a`b``
-  """
-  text = _printable(str(name))
-  fence = '`'
-  while fence in text:
-    fence += '`'
-  pad = ' ' * (text.startswith('`') or text.endswith('`'))
-  return f'{fence}{pad}{text}{pad}{fence}'
-
-
-def _printable(text: str) -> str:
-  """On one line, without what a terminal acts on."""
-  text = ' '.join(text.split())
-  return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
-
-
-def markdown(table: Table) -> str:
-  """Renders a table: the best of a column bold, the second underlined."""
-  form = {'best': '**{}**', 'second': '<ins>{}</ins>'}
-  rule = [':--' if i < table.left else '--:' for i in range(len(table.header))]
-  rows = [[escape(cell) for cell in table.header], rule]
-  for i, cells in enumerate(table.body):
-    marked = [
-      form.get(table.marks.get((i, j)), '{}') for j in range(len(cells))
-    ]
-    rows.append([marked[j].format(escape(x)) for j, x in enumerate(cells)])
-  return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in rows)
-
-
-def details(title: str, text: str) -> str:
-  """Folds Markdown away under a title."""
-  return f'<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>'
-
-
-def plain(table: Table) -> str:
-  """Renders a table for a terminal, columns two spaces apart."""
-  widths = [
-    max(map(len, x)) for x in zip(table.header, *table.body, strict=True)
-  ]
-  rows = [table.header, ['-' * width for width in widths], *table.body]
-  text = []
-  for cells in rows:
-    padded = [
-      cell.ljust(widths[i]) if i < table.left else cell.rjust(widths[i])
-      for i, cell in enumerate(cells)
-    ]
-    text.append('  '.join(padded).rstrip())
-  return '\n'.join(text)
-
-
-def console(rows: Sequence[summary.Row], width: int = 100) -> str:
-  """Renders the final table in at most `width` columns.
-
-  Detail goes first where it is too wide: the deviations, then the single OOD
-  sets, the rates, at last the summaries of sets. Nothing is cut off.
-  """
-  for std, detail, rates in (
-    ('most', 'sets', True),
-    ('some', 'sets', True),
-    ('none', 'sets', True),
-    ('some', 'summaries', True),
-    ('none', 'summaries', True),
-    ('none', 'summaries', False),
-    ('some', 'mean', True),
-    ('none', 'mean', True),
-    ('none', 'mean', False),
-  ):
-    table = summary_table(rows, std=std, detail=detail)
-    if not rates:
-      header, *body = (
-        [cells[0], *cells[4:]] for cells in (table.header, *table.body)
-      )
-      table = Table(header, body, {}, left=1)
-    text = plain(table)
-    if max(map(len, text.split('\n'))) <= width:
-      break
-  return text
+  return blocks.Table(header, body, {}, left=1)

@@ -10,14 +10,14 @@ import numpy as np
 from tests.hostile import array_files
 from tests.hostile.array_files import BLOCKS
 from tests.hostile.corpus import CODES, NAMES, Case, sparse
-from tests.report import workdirs
+from tests.report import pages, papers, workdirs
 
 ALLOWED = ('details', 'summary', 'ins')  # of what the report itself writes
 HUGE = 10**400
 
 
 def markup(out):
-  """What a browser would take for HTML, or for a link, in report.md."""
+  """What a browser or LaTeX would take for more than text in a report."""
   text = (out / 'report.md').read_text(encoding='utf-8')
   text = re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
   text = re.sub(r'(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)', '', text)
@@ -32,6 +32,12 @@ def markup(out):
   found = [x for x in cells if x.lstrip().startswith(('=', '+', '-', '@'))]
   if found:
     raise ValueError(f'report.csv has the formula {found[0]!r}')
+  found = pages.faults((out / 'report.html').read_text(encoding='utf-8'))
+  if found:
+    raise ValueError(f'report.html has {found[:5]}')
+  for path in (out / 'report.tex', *out.glob('tex/*.tex')):
+    if found := papers.faults(path.read_text(encoding='utf-8')):
+      raise ValueError(f'{path.name} has {found[:5]}')
 
 
 def workdir(folder, methods=('lp', 'ft')):

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from daft_jax import report, results
-from daft_jax.report import pairs, summary
+from daft_jax.report import blocks, pairs, summary
+from daft_jax.report.formats import markdown
 from tests.report.workdirs import write_workdir
+
+
+def written(found):
+  """The lines of what is said, as Markdown."""
+  return markdown.render([blocks.Bullets(pairs.findings(found))]).splitlines()
 
 
 def by_seed(values):
@@ -65,7 +71,7 @@ def test_better_is_said_either_way_round():
   no = pairs.Difference(0.05, -0.02, 0.08, 5)
   less = pairs.Difference(-0.05, -0.08, -0.02, 5)
   assert pairs.findings([pairs.Pair('a', 'b', no, no)]) == []
-  said = pairs.findings([pairs.Pair('a', 'b', yes, less)])
+  said = written([pairs.Pair('a', 'b', yes, less)])
   assert said == [
     '- `a` is better than `b` on ID test by 5.0 points (2.0 to 8.0, 5 seeds)',
     '- `b` is better than `a` on OOD by 5.0 points (2.0 to 8.0, 5 seeds)',
@@ -79,7 +85,7 @@ def test_the_report_compares_in_pairs_where_there_are_seeds(tmp_path):
   found = pairs.compare(rows)
   assert len(found) == 10
   section = text.partition('## In pairs')[2].partition('\n## ')[0]
-  for line in pairs.findings(found):
+  for line in written(found):
     assert line in section
   assert section.count(' is better than ') == len(pairs.findings(found)) > 0
   assert '| method | minus |' in section

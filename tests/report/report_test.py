@@ -20,6 +20,7 @@ from daft_jax.report import (
   tables,
 )
 from daft_jax.report.figures import look, render, scatter
+from daft_jax.report.formats import markdown
 from tests.report.workdirs import METHODS, write_trial, write_workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -396,5 +397,5 @@ def test_damaged_result_is_named(tmp_path, capsys):
   ],
 )
 def test_names_are_shown_as_they_are(text, code, escaped):
-  assert tables.code(text) == code
-  assert tables.escape(text) == escaped
+  assert markdown.code(text) == code
+  assert markdown.escape(text) == escaped

@@ -9,6 +9,7 @@ import pytest
 
 from daft_jax import report, results
 from daft_jax.report import collect, sets, summary, tables
+from daft_jax.report.formats import terminal
 from tests.report import workdirs
 from tests.report.workdirs import section
 
@@ -263,12 +264,12 @@ def test_eval_lines_with_damaged_summaries_are_named(tmp_path):
 
 def test_console_table_prefers_summaries_to_single_sets(regions):
   rows = summary.summarize(results.read(regions))
-  wide, narrow = (tables.console(rows, width) for width in (200, 100))
+  wide, narrow = (terminal.console(rows, width) for width in (200, 100))
   for text in (wide, narrow):
     assert 'OOD union' in text and 'OOD worst_region' in text
   assert 'OOD europe' in wide and 'OOD europe' not in narrow
   assert max(map(len, narrow.split('\n'))) <= 100
-  text = tables.console(rows, 70)
+  text = terminal.console(rows, 70)
   assert 'OOD mean' in text and 'OOD union' not in text
 
 

@@ -1,25 +1,46 @@
 """A Figure as a file beside a report, or as part of a page.
 
 png = render.png(figure)
+pdf = render.pdf(figure)
 svg = render.svg(figure, 'ood_against_id', 'OOD against ID accuracy')
 """
 
 import io
 import re
+import warnings
 from typing import Any
 from xml.etree import ElementTree
 
 # What a page sets for all of a figure: presentation attributes, since a strict
 # policy forbids `style`.
 _SHARED = {'stroke-linejoin': 'round', 'stroke-linecap': 'butt'}
+_ZOOM = 1.3  # pixels to a point: the text is then as large as that of a page
 _DROPPED = ('metadata', 'style')
 _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 
 
 def png(figure: Any) -> bytes:
-  """Renders a figure on white."""
+  """Renders a figure on white; what comes after has the same layout."""
+  found = _saved(figure, 'png', facecolor='white')
+  figure.set_layout_engine('none')
+  return found
+
+
+def pdf(figure: Any) -> bytes:
+  """Renders a figure for a paper: its letters are those of a TrueType font."""
+  import matplotlib
+
+  unknown = dict.fromkeys(('Creator', 'Producer', 'CreationDate'))
+  with matplotlib.rc_context({'pdf.fonttype': 42}):  # Type 3 is often refused.
+    return _saved(figure, 'pdf', metadata=unknown)
+
+
+def _saved(figure: Any, form: str, **options: Any) -> bytes:
   file = io.BytesIO()
-  figure.savefig(file, format='png', facecolor='white')
+  with warnings.catch_warnings():
+    # A letter that the font lacks, of a name, is a box.
+    warnings.filterwarnings('ignore', r'Glyph .* missing from')
+    figure.savefig(file, format=form, **options)
   return file.getvalue()
 
 
@@ -36,18 +57,18 @@ def svg(figure: Any, name: str, alt: str) -> str:
   """
   import matplotlib
 
-  file = io.BytesIO()
   unknown = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
   with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name}):
-    figure.savefig(file, format='svg', metadata=unknown, transparent=True)
-  root = ElementTree.fromstring(file.getvalue())
+    text = _saved(figure, 'svg', metadata=unknown, transparent=True)
+  root = ElementTree.fromstring(text)
   for parent in root.iter():
     parent[:] = [x for x in parent if _local(x.tag) not in _DROPPED]
   for element in root.iter():
     element.tag = _local(element.tag)
     element.attrib = _attributes(element.attrib, name)
-  size = {'viewBox': root.get('viewBox'), 'role': 'img', 'aria-label': alt}
-  root.attrib = size | _SHARED
+  box = root.get('viewBox')
+  size = {'viewBox': box, 'width': f'{_ZOOM * float(box.split()[2]):.0f}'}
+  root.attrib = size | {'role': 'img', 'aria-label': alt} | _SHARED
   return ElementTree.tostring(root, encoding='unicode')
 
 
