@@ -25,7 +25,13 @@ _DATA = 'data_sha256'
 _SAVED = 10  # variables: start, three epochs with momenta, one on its way
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
-_SHARED += ('bn_estimator', 'optimizer', 'selection', 'nonfinite')
+_SHARED += (
+  'grad_accum_steps',
+  'bn_estimator',
+  'optimizer',
+  'selection',
+  'nonfinite',
+)
 
 
 def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
