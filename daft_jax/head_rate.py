@@ -13,7 +13,6 @@ curvature h below 2 (1 + m) / h (Polyak 1964), Nesterov's below 2 (1 + m) /
 were 0.8 of it (README.md). The bias is a feature that is always 1.
 """
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Mapping
@@ -22,9 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from daft_jax import bn, evaluate, sharding
+from daft_jax import evaluate, sharding
 from daft_jax.methods import Stage
 from daft_jax.task import Task
+from daft_jax.train import parts
 
 PyTree = Any
 
@@ -41,7 +41,7 @@ def curvature(
   Features are those of the stage's own pass: normalised by the batch, or by
   the running statistics.
   """
-  step = _get_step(task.model, stage.norm)
+  step = _get_step(task.model, stage.norm, task.parts)
   variables = evaluate.on_mesh(variables, task.mesh)
   count = -(-_IMAGES // task.batch_size)
   found = []
@@ -101,21 +101,6 @@ def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=32)
-def _get_step(model: Any, norm: str) -> Callable[..., jax.Array]:
+def _get_step(model: Any, norm: str, how: parts.Parts) -> Callable[..., Any]:
   """The jitted features of one batch."""
-
-  @jax.jit
-  def features(variables: PyTree, batch: dict[str, Any]) -> jax.Array:
-    if norm == 'running':
-      return model.apply(variables, batch['image'], train=False)[1][
-        'pre_logits'
-      ]
-    mask = batch.get('mask')
-    masked = contextlib.nullcontext() if mask is None else bn.batch_mask(mask)
-    with masked:
-      (_, found), _ = model.apply(
-        variables, batch['image'], train=True, mutable=['batch_stats']
-      )
-    return found['pre_logits']
-
-  return features
+  return jax.jit(functools.partial(parts.features, model, norm, how))

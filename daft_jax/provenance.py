@@ -27,6 +27,7 @@ _SAVED = 10  # variables: start, three epochs with momenta, one on its way
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
 _SHARED += (
   'grad_accum_steps',
+  'bn_group_size',
   'bn_estimator',
   'optimizer',
   'selection',
