@@ -12,11 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daft_jax import distortion
+from daft_jax import distortion, evaluate
 from daft_jax.data.suites import Summary
 from daft_jax.task import Task
 
 PyTree = Any
+
+# Features that are kept: of id_test and three OOD sets, before and after, each
+# in float16, which together is what one of them has in float32.
+_SAMPLED_SETS = 4
+_SAMPLED_BYTES = 2_000_000
 
 
 class Measured(NamedTuple):
@@ -34,8 +39,9 @@ def measure(task: Task, variables: PyTree, start: PyTree) -> Measured:
   the ID test images. Parameters are compared with `start`, after conversion,
   which moves them without changing the function (`parameter_l2`), and with the
   pretrained ones (`parameter_l2_pretrained`). Arrays have, layer by layer, how
-  far outputs moved on a sample of each set, and how far the training images
-  are from the pretrained statistics (`bn_shift`).
+  far outputs moved on a sample of each set, how far the training images are
+  from the pretrained statistics (`bn_shift`), and features of a sample of the
+  first sets, before and after, to look at.
   """
   found, arrays = {}, {}
   for name in task.tests:
@@ -156,4 +162,22 @@ def test(
     metrics[f'feature_{key}_std'] = float(each.std())
     counts, edges = distortion.histogram(each)
     arrays |= {f'{key}_counts': counts, f'{key}_edges': edges}
-  return metrics, arrays
+  return metrics, arrays | _sample(task, name, found)
+
+
+def _sample(
+  task: Task, name: str, found: evaluate.Evaluation
+) -> dict[str, np.ndarray]:
+  """Features of some images, for PCA and t-SNE."""
+  sets = task.tests[:_SAMPLED_SETS]
+  if name not in sets:
+    return {}
+  rows = task.sample_rows(name)
+  each = found.features.itemsize * found.features.shape[1] * len(sets)
+  count = min(len(rows), max(1, _SAMPLED_BYTES // each))
+  rows = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+  return {
+    'sample/features': found.features[rows].astype(np.float16),
+    'sample/reference': task.reference(name)[rows].astype(np.float16),
+    'sample/label': found.labels[rows],
+  }

@@ -26,7 +26,7 @@ from daft_jax.data.suites import Summary
 
 PyTree = Any
 
-SAMPLE = 128  # images whose layers are compared
+SAMPLE = 128  # images whose layers are compared, and whose features are kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,18 +140,23 @@ class Task:
     self._references.pop(name, None)
     self._layers.pop(name, None)
 
+  def sample_rows(self, name: str) -> np.ndarray:
+    """At most `SAMPLE` images of a set, ascending, the same in every trial.
+
+    They are drawn by a fixed seed: sets may be sorted by class.
+    """
+    count = len(self.sets[name])
+    rng = np.random.default_rng(0)
+    return np.sort(rng.choice(count, min(count, SAMPLE), replace=False))
+
   def layers(self, variables: PyTree, name: str) -> dict[str, np.ndarray]:
     """Outputs of every BatchNorm and stage on a sample of a set.
 
     Returns:
       name -> float32 [n, C], averaged over space, in the order of the forward
-      pass; at most `SAMPLE` images, drawn by a fixed seed: sets may be sorted
-      by class.
+      pass.
     """
-    count = len(self.sets[name])
-    rng = np.random.default_rng(0)
-    rows = rng.choice(count, min(count, SAMPLE), replace=False)
-    images = self.feed.sample(name, np.sort(rows))
+    images = self.feed.sample(name, self.sample_rows(name))
     step = outputs.get_step(self.model)
     variables = evaluate.on_mesh(variables, self.mesh)
     return outputs.unpack(step(variables, images))

@@ -118,7 +118,17 @@ def test_workdir_has_what_is_promised(everything):
       assert arrays[f'{split}/layers/layer'][-1] == 'pre_logits'
       assert (arrays[f'{split}/layers/l2'] > 0).all()
       assert (np.abs(arrays[f'{split}/layers/cka']) < 1).all()
+    after, before = (
+      arrays[f'mnist/sample/{name}'] for name in ('features', 'reference')
+    )
+    assert after.shape == before.shape == (100, 64)
+    assert after.dtype == np.float16 and (after != before).any()
+    assert len(np.unique(arrays['mnist/sample/label'])) == 10
   with np.load(folder(workdir, 'lp') / 'arrays.npz') as arrays:
+    same = (
+      arrays['id_test/sample/features'] == arrays['id_test/sample/reference']
+    )
+    assert same.all()
     assert (arrays['mnist/layers/l2'] == 0).all()
   about = json.loads((workdir / 'experiment.json').read_text())
   assert about['config']['epochs'] == 2 and about['num_classes'] == 10

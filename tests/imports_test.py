@@ -21,7 +21,7 @@ LAYERS = (
   (
     *('trees', 'sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
-    *('data.suites', 'pretrained.registry'),
+    *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
   ),
   (
@@ -84,7 +84,7 @@ OWNERS = {
 }
 NO_JAX = (
   *(*ASIDE, 'results', 'results.*', 'names'),
-  *('data.suites', 'pretrained.registry'),
+  *('data.suites', 'data.domains', 'pretrained.registry'),
 )
 JAX = ('jax', 'jaxlib', 'flax', 'optax', 'orbax')
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from daft_jax import names
 from daft_jax.assemble import sets
 from daft_jax.data import augment, contents, folder, published, residency, walk
+from daft_jax.data.domains import DOMAINS
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples, Recipe
-from daft_jax.data.suites import DOMAINS, SUITES, Suite
+from daft_jax.data.suites import SUITES, Suite
 from daft_jax.settings import about
 
 FOLDER = 'folder'  # config.suite: images of one's own

@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from daft_jax.data import sources, suites
+from daft_jax.data import domains, sources, suites
 from daft_jax.data.published import catalog, preparing
 
 
@@ -22,7 +22,7 @@ def _list() -> None:
   for name, suite in suites.SUITES.items():
     used = [x for x in preparing.needed(suite) if x not in sources.SOURCES]
     print(f'{name:16s} {", ".join(used) or "comes with a package"}')
-  for name, row in suites.DOMAINS.items():
+  for name, row in domains.DOMAINS.items():
     print(f'{name:16s} folders: {", ".join(row.domains.values())}')
   print()
   for row in (*catalog.DATASETS.values(), *catalog.FOLDERS.values()):

@@ -86,7 +86,7 @@ class Source:
 SOURCES: dict[str, Source] = {
   'digits': Source(
     lambda split, size, seed: digits.scans(split, image_size=size),
-    digits.SPLITS,
+    (*digits.SPLITS, digits.ALL),
   ),
   'digits_noise': Source(
     lambda split, size, seed: digits.noisy_scans(
@@ -97,6 +97,10 @@ SOURCES: dict[str, Source] = {
   ),
   'mnist': Source(
     lambda split, size, seed: digits.mnist(image_size=size), ('test',)
+  ),
+  'mnist_parts': Source(
+    lambda split, size, seed: digits.mnist_parts(split, image_size=size),
+    digits.SPLITS,
   ),
   'mnist_inverted': Source(
     lambda split, size, seed: digits.inverted_mnist(image_size=size), ('test',)

@@ -56,6 +56,19 @@ def test_mnist_has_500_of_each_digit():
   assert images.min() == 0 and images.max() == 255
 
 
+def test_exchanged_parts_are_as_large_and_share_no_image():
+  parts = {x: digits.mnist_parts(x, image_size=24) for x in digits.SPLITS}
+  counts = {x: np.bincount(labels).tolist() for x, (_, labels) in parts.items()}
+  assert counts == {'train': [60] * 10, 'val': [40] * 10, 'test': [400] * 10}
+  together = np.concatenate([images for images, _ in parts.values()])
+  whole, _ = digits.mnist(image_size=24)
+  assert sorted(x.tobytes() for x in together) == sorted(
+    x.tobytes() for x in whole
+  )
+  images, labels = digits.scans('all', image_size=24)
+  assert len(images) == len(labels) == 1797
+
+
 def test_mnist_at_24_pixels_is_the_middle_of_the_original():
   images, labels = digits.mnist(image_size=24)
   table = digits._mnist_table()

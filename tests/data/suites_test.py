@@ -9,7 +9,13 @@ from daft_jax.data import augment, published, sources, suites
 from daft_jax.data.sources import ImageSet
 from daft_jax.data.suites import SUITES
 
-EMBEDDED = {'digits', 'glyphs', 'tiny'}  # 'tiny' is what tests add
+# 'tiny' is what tests add.
+EMBEDDED = {
+  'digits',
+  'digits_swapped',
+  'glyphs',
+  'tiny',
+}
 
 
 def test_every_split_is_a_known_source():
@@ -25,7 +31,7 @@ def test_every_split_is_a_known_source():
 def test_names_and_classes_agree():
   published_ones = {'cifar', 'domainnet', 'living17', 'entity30', 'fmow'}
   assert set(SUITES) - {'tiny'} == {
-    *('digits', 'glyphs', 'imagenet'),
+    *('digits', 'digits_swapped', 'glyphs', 'imagenet'),
     *published_ones,
   }
   for name, suite in SUITES.items():

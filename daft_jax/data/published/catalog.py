@@ -11,7 +11,7 @@ Counts are those of the papers and pages of the data sets.
 
 import pathlib
 
-from daft_jax.data import suites
+from daft_jax.data import domains, suites
 from daft_jax.data.published import dataset, small
 
 _WNIDS = tuple(
@@ -216,8 +216,8 @@ DATASETS: dict[str, dataset.Dataset] = {
 def _folders(
   name: str, file: str, key: str, homepage: str, **counts: int
 ) -> dataset.Dataset:
-  """A benchmark of `suites.DOMAINS`, from where DomainBed gets it."""
-  row = suites.DOMAINS[name]
+  """A benchmark of `domains.DOMAINS`, from where DomainBed gets it."""
+  row = domains.DOMAINS[name]
   return dataset.Dataset(
     name=name,
     parts=tuple(row.domains),

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Collection
 
 from daft_jax import names
-from daft_jax.data import suites
+from daft_jax.data import domains
 from daft_jax.data.published import catalog, dataset, layout
 
 Only = Collection[str] | None
@@ -106,12 +106,12 @@ def _read(
 
 
 def domain_folder(
-  row: suites.Domains, data_dir: str | pathlib.Path | None
+  row: domains.Domains, data_dir: str | pathlib.Path | None
 ) -> pathlib.Path:
   """The folder of a benchmark of domains.
 
   Args:
-    row: of `suites.DOMAINS`.
+    row: of `domains.DOMAINS`.
     data_dir: holds it, or is it.
 
   Raises:
@@ -142,7 +142,7 @@ def domain_folder(
 
 
 def nearest_domains(
-  row: suites.Domains, data_dir: pathlib.Path
+  row: domains.Domains, data_dir: pathlib.Path
 ) -> tuple[pathlib.Path, list[str]]:
   """The folder with most domains of a benchmark, and those it lacks."""
 

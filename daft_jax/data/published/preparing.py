@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from daft_jax import names
-from daft_jax.data import published, sources, suites, walk
+from daft_jax.data import domains, published, sources, suites, walk
 from daft_jax.data.published import (
   catalog,
   dataset,
@@ -46,7 +46,7 @@ def prepare(
   """Reports on every part that a suite needs, and unpacks archives.
 
   Args:
-    suite: of `suites.SUITES` or `suites.DOMAINS`.
+    suite: of `suites.SUITES` or `domains.DOMAINS`.
     data_dir: the folder that holds the data sets.
     tfds: whether TensorFlow Datasets downloads and prepares what is missing.
     say: takes a line.
@@ -57,7 +57,7 @@ def prepare(
   Raises:
     ValueError: no such suite or folder; TensorFlow is needed and missing.
   """
-  names.check(suite, (*suites.SUITES, *suites.DOMAINS), 'suite')
+  names.check(suite, (*suites.SUITES, *domains.DOMAINS), 'suite')
   data_dir = published.existing(data_dir)
   if tfds and not _has_tensorflow():
     raise ValueError(
@@ -67,8 +67,8 @@ def prepare(
   for pattern in (f'.*{unpacking.UNFINISHED}', f'*/.*{unpacking.UNFINISHED}'):
     for path in sorted(data_dir.glob(pattern)):
       say(f'{path}: of a run that was stopped or is still unpacking')
-  if suite in suites.DOMAINS:
-    return _folders(suites.DOMAINS[suite], data_dir, say)
+  if suite in domains.DOMAINS:
+    return _folders(domains.DOMAINS[suite], data_dir, say)
   found = True
   for name, needs in needed(suites.SUITES[suite]).items():
     if name in sources.SOURCES:
@@ -246,7 +246,7 @@ def _instructions(
   return lines
 
 
-def _folders(row: suites.Domains, data_dir: pathlib.Path, say: Say) -> bool:
+def _folders(row: domains.Domains, data_dir: pathlib.Path, say: Say) -> bool:
   """Reports on a benchmark of domains."""
   about = catalog.FOLDERS[row.name]
   place, lacking = folders.nearest_domains(row, data_dir)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from daft_jax.data import published, sources, suites
+from daft_jax.data import domains, published, sources, suites
 from daft_jax.data.published import catalog, checksums
 from tests.fixtures import published as fixtures
 
@@ -20,7 +20,7 @@ def test_every_source_of_a_suite_is_known():
     used = (suite.train, suite.id_test, suite.id_val)
     used += (*suite.ood.values(), *suite.more_ood.values())
     assert {x for x in used if x} <= known, suite.name
-  assert set(suites.DOMAINS) == set(catalog.FOLDERS)
+  assert set(domains.DOMAINS) == set(catalog.FOLDERS)
 
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: row.name)

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from daft_jax.data import published, records, suites
+from daft_jax.data import domains, published, records
 from tests.fixtures import published as fixtures
 
 SOME = fixtures.WNIDS[5:300:59]
@@ -197,9 +197,9 @@ def test_domainnet40_says_which_of_the_two_is_missing(tmp_path):
   assert '<class>' not in str(error.value)
 
 
-@pytest.mark.parametrize('name', suites.DOMAINS)
+@pytest.mark.parametrize('name', domains.DOMAINS)
 def test_domain_folder(name, tmp_path):
-  row = suites.DOMAINS[name]
+  row = domains.DOMAINS[name]
   with pytest.raises(ValueError, match=f'{name} is not in .*prepare {name}'):
     published.domain_folder(row, tmp_path)
   with pytest.raises(ValueError, match='--config.data.dir=FOLDER'):

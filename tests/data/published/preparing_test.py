@@ -10,13 +10,13 @@ import zipfile
 import pytest
 
 from daft_jax.data import __main__ as command
-from daft_jax.data import suites
+from daft_jax.data import domains, suites
 from daft_jax.data.published import catalog, preparing
 from tests.fixtures import published as fixtures
 
 ON_DISK = [
   *(name for name in suites.SUITES if name not in ('digits', 'glyphs', 'tiny')),
-  *suites.DOMAINS,
+  *domains.DOMAINS,
 ]
 
 
@@ -236,7 +236,7 @@ def test_list():
   )
   assert set(lines) == {
     *(x for x in suites.SUITES if x != 'tiny'),
-    *suites.DOMAINS,
+    *domains.DOMAINS,
     *catalog.DATASETS,
   }
   assert lines['stl10'].startswith('not stated')
