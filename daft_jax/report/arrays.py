@@ -110,6 +110,32 @@ def sums(
   return found
 
 
+def added(
+  choices: Mapping[str, results.Choice],
+  folders: Mapping[str, pathlib.Path],
+  fields: Sequence[str],
+) -> dict[str, dict[str, np.ndarray]]:
+  """Adds `sums` of the chosen trials up: over seeds, and over OOD sets.
+
+  Returns:
+    {'ID test' and 'OOD': {method: [fields, n]}}, of those that have any. What
+    is not as long as the first is passed over.
+
+  Raises:
+    results.ResultsError: see `sums`.
+  """
+  found: dict[str, dict[str, np.ndarray]] = {'ID test': {}, 'OOD': {}}
+  length: dict[str, int] = {}
+  for method, choice in choices.items():
+    for line, path in files(choice, folders):
+      for split, each in sums(path, ('id_test', *line['ood']), fields).items():
+        part = 'ID test' if split == 'id_test' else 'OOD'
+        size = each.shape[1]
+        if each.any() and length.setdefault(part, size) == size:
+          found[part][method] = found[part].get(method, 0) + each
+  return found
+
+
 def _sums(columns: Sequence[np.ndarray], split: str) -> np.ndarray:
   if len({len(column) for column in columns}) > 1:
     raise ValueError(f'{split} has sums of different lengths')

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from daft_jax import results
 from daft_jax.report import (
   blocks,
+  classes,
   collect,
   figures,
   origin,
@@ -50,6 +51,7 @@ def compose(found: collect.Collected, shown: Shown) -> list[Block]:
     *_figures(shown),
     *_further(rows, found.further),
     *_sets(rows),
+    *classes.section(found, rows),
     *origin.chosen(lines, rows, selection),
     *origin.versions(lines, found.experiments),
   ]

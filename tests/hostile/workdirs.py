@@ -237,6 +237,9 @@ REFUSED = {
     EPOCHS, json.dumps({'stage': CODES, 'epoch': 1}).encode()
   ),
   'few bins': sums(bin_correct=np.ones(3)),
+  'more right than images': sums(class_correct=np.full(15, 11)),
+  'a number of classes': experiment(classes=10),
+  'classes of lists': experiment(classes=[[]]),
   'sums below 0': sums(bin_confidence=-np.ones(15)),
   'sums of nan': sums(bin_confidence=np.full(15, np.nan)),
   'large sums': sums(bin_count=np.full(15, 1e300)),
@@ -318,6 +321,7 @@ CLEAN = {
   'link to a device for epochs': logs(
     EPOCHS, lambda path, _: path.symlink_to('/dev/zero')
   ),
+  'odd names of classes': experiment(classes=[CODES, *NAMES.values()][:10]),
   'no images': sums(**dict.fromkeys(SUMS, np.zeros(15))),
   'no bins': sums(**dict.fromkeys(SUMS, np.zeros(0))),
   'many classes': sums(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from daft_jax import results
-from daft_jax.report import collect, figures
+from daft_jax.report import arrays, collect, figures
 from daft_jax.report.figures import curves, look, reliability, render, scatter
 from tests.report.workdirs import write_workdir
 
@@ -100,14 +100,14 @@ def test_reliability_adds_seeds_and_ood_sets_up(tmp_path):
   ood = ('real', 'clipart')
   workdir = write_workdir(tmp_path / 'one', ('ft', 'daft'), ood=ood)
   found = collect.collect([workdir])
-  panels = reliability._panels(found)
+  panels = arrays.added(found.choices, found.folders, arrays.RELIABILITY)
   assert [*panels] == ['ID test', 'OOD'] and [*panels['OOD']] == ['ft', 'daft']
   expected = np.zeros((3, 15))
   for line in found.choices['daft'].lines:
-    with np.load(workdir / 'trials' / line['trial'] / 'arrays.npz') as arrays:
+    with np.load(workdir / 'trials' / line['trial'] / 'arrays.npz') as file:
       for name in ood:
         expected += [
-          arrays[f'{name}/bin_{x}'] for x in ('count', 'correct', 'confidence')
+          file[f'{name}/bin_{x}'] for x in ('count', 'correct', 'confidence')
         ]
   np.testing.assert_allclose(panels['OOD']['daft'], expected)
   axes = reliability.draw(found).axes[1]
@@ -120,7 +120,9 @@ def test_reliability_adds_seeds_and_ood_sets_up(tmp_path):
 def test_bins_of_few_images_are_not_drawn(tmp_path):
   workdir = write_workdir(tmp_path / 'one', ('ft',), images=100)
   found = collect.collect([workdir])
-  count = reliability._panels(found)['OOD']['ft'][0]
+  count = arrays.added(found.choices, found.folders, arrays.RELIABILITY)['OOD'][
+    'ft'
+  ][0]
   few = (count < 10).sum()
   assert few
   axes = reliability.draw(found).axes[1]

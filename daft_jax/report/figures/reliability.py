@@ -12,8 +12,6 @@ from daft_jax.report.figures import look
 
 _FEWEST = 10  # images of a bin that is drawn
 
-Panel = dict[str, np.ndarray]  # method -> sums [3, bins]
-
 
 def draw(collected: collect.Collected) -> Any:
   """Draws accuracy against confidence, and how many images have it.
@@ -27,7 +25,8 @@ def draw(collected: collect.Collected) -> Any:
   Raises:
     results.ResultsError: an `arrays.npz` is damaged.
   """
-  panels = {title: x for title, x in _panels(collected).items() if x}
+  found = arrays.added(collected.choices, collected.folders, arrays.RELIABILITY)
+  panels = {title: panel for title, panel in found.items() if panel}
   if not panels:
     return None
   styles = look.styles(collected.choices)
@@ -56,18 +55,3 @@ def draw(collected: collect.Collected) -> Any:
   shown = dict.fromkeys(name for panel in panels.values() for name in panel)
   look.legend(figure, {name: styles[name] for name in shown})
   return figure
-
-
-def _panels(collected: collect.Collected) -> dict[str, Panel]:
-  """Of each method, sums over sets and seeds that have as many bins."""
-  panels: dict[str, Panel] = {'ID test': {}, 'OOD': {}}
-  for method, choice in collected.choices.items():
-    for line, path in arrays.files(choice, collected.folders):
-      splits = 'id_test', *line['ood']
-      found = arrays.sums(path, splits, arrays.RELIABILITY)
-      for split, sums in found.items():
-        panel = panels['ID test' if split == 'id_test' else 'OOD']
-        total = panel.get(method, np.zeros_like(sums))
-        if sums.shape == total.shape and sums[0].any():
-          panel[method] = total + sums
-  return panels
