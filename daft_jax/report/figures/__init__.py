@@ -60,9 +60,9 @@ FIGURES = (
     'learning_curves',
     'Learning curves',
     'Training loss and ID validation accuracy of every epoch',
-    'Chosen trials, a line a seed. The point is the epoch that was chosen by '
-    'ID validation accuracy, whose variables all other numbers are of. The '
-    'loss is that of the augmented images, averaged while the epoch trains.',
+    'Chosen trials, a line a seed. The point is the epoch that was chosen, '
+    'whose variables all other numbers are of. The loss is that of the '
+    'augmented images, averaged while the epoch trains.',
     curves.draw,
   ),
   Drawing(
