@@ -17,6 +17,7 @@ from daft_jax.report import (
   origin,
   pairs,
   sets,
+  speed,
   summary,
   tables,
 )
@@ -53,6 +54,7 @@ def compose(found: collect.Collected, shown: Shown) -> list[Block]:
     *_sets(rows),
     *classes.section(found, rows),
     *origin.chosen(lines, rows, selection),
+    *speed.section(found, rows),
     *origin.versions(lines, found.experiments),
   ]
 

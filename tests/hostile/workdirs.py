@@ -200,7 +200,7 @@ def elsewhere(folder, canary):
   (run / 'trials').rename(folder / 'gone')
 
 
-EPOCHS = 'metrics.jsonl'
+EPOCHS, TIMES = 'metrics.jsonl', 'timings.jsonl'
 
 
 def logs(name, data):
@@ -223,7 +223,7 @@ DEEP = b'{"a":' * 100_000
 REFUSED = {
   **{
     f'{what} in {name}': logs(name, data)
-    for name in (EPOCHS,)
+    for name in (EPOCHS, TIMES)
     for what, data in {
       'half a line': b'{"stage": "finet',
       'depth': DEEP,
@@ -236,6 +236,9 @@ REFUSED = {
   'a stage of codes': logs(
     EPOCHS, json.dumps({'stage': CODES, 'epoch': 1}).encode()
   ),
+  'large seconds of a lap': logs(TIMES, b'{"what": "a", "seconds": 1e300}'),
+  'a number for a lap': logs(TIMES, b'{"what": 1, "seconds": 1}'),
+  'a list for a machine': experiment(machine=['cpu']),
   'few bins': sums(bin_correct=np.ones(3)),
   'more right than images': sums(class_correct=np.full(15, 11)),
   'a number of classes': experiment(classes=10),
@@ -322,6 +325,15 @@ CLEAN = {
     EPOCHS, lambda path, _: path.symlink_to('/dev/zero')
   ),
   'odd names of classes': experiment(classes=[CODES, *NAMES.values()][:10]),
+  'a lap of nothing': logs(TIMES, b'{"seconds": 0}\n'),
+  'odd laps': logs(
+    TIMES,
+    b'{"what":"epoch -1","seconds":1e100,"images":1e100}\n'
+    b'{"what":" epoch 1","seconds":-1e100,"images":null}\n'
+    b'{"what":"a epoch 2","seconds":0,"stall":"waited for images 9%s.0 of 0.0'
+    b' s"}\n' % (b'9' * 900),
+  ),
+  'an odd machine': experiment(machine={'kind': CODES, 'cores': HUGE}),
   'no images': sums(**dict.fromkeys(SUMS, np.zeros(15))),
   'no bins': sums(**dict.fromkeys(SUMS, np.zeros(0))),
   'many classes': sums(

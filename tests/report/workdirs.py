@@ -113,7 +113,7 @@ def write_trial(
 
 def write_logs(folder, line):
   """Writes what a trial logs, epoch by epoch; of `lp`, no epochs."""
-  laps, text = [('prepare', 0.2)], ''
+  laps, text = [{'what': 'prepare', 'seconds': 0.2}], ''
   for epoch in range(1, 11) if line['epoch'] else ():
     last = epoch >= line['epoch']
     row = {
@@ -122,11 +122,15 @@ def write_logs(folder, line):
       'id_val': line['id_val'] if last else line['id_val'] - 0.3 / epoch,
     }
     text += json.dumps(row) + '\n'
-    laps.append((f'finetune epoch {epoch}', 3.0 if epoch == 1 else 2.0))
-  laps.append(('evaluate', 1.5))
-  timings = [json.dumps({'what': x, 'seconds': s}) + '\n' for x, s in laps]
+    lap = {'seconds': 3.0 if epoch == 1 else 2.0, 'images': 1000}
+    laps.append({'what': f'finetune epoch {epoch}'} | lap)
+  if text:
+    stall = {'stall': 'waited for images 2.0 of 20.0 s (10 %)'}
+    laps.append({'what': 'finetune', 'seconds': 0.1} | stall)
+  laps.append({'what': 'evaluate', 'seconds': 1.5})
   (folder / 'metrics.jsonl').write_text(text)
-  (folder / 'timings.jsonl').write_text(''.join(timings))
+  timings = ''.join(json.dumps(lap) + '\n' for lap in laps)
+  (folder / 'timings.jsonl').write_text(timings)
 
 
 def counted(name, rng, accuracy, size):
