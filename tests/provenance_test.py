@@ -79,7 +79,7 @@ def test_the_record_has_commands_without_places(tiny_config, tmp_path):
     daft_jax.run(config, tmp_path, command=disclosed.command(argv))
   record = results.read_experiment(tmp_path)
   assert record['commands'] == [
-    "python -m daft_jax.main --config configs/a.py '--config.data.ood=a=b+c=d'",
+    'python -m daft_jax.main --config configs/a.py --config.data.ood=a=b+c=d',
     'python -m daft_jax.main --config=configs/a.py:epochs=1 '
     f'--workdir={tmp_path.name}',
   ]
