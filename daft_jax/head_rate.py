@@ -24,7 +24,7 @@ import numpy as np
 from daft_jax import evaluate, sharding
 from daft_jax.methods import Stage
 from daft_jax.task import Task
-from daft_jax.train import parts
+from daft_jax.train import Parts, gradient
 
 PyTree = Any
 
@@ -41,7 +41,7 @@ def curvature(
   Features are those of the stage's own pass: normalised by the batch, or by
   the running statistics.
   """
-  step = _get_step(task.model, stage.norm, task.parts)
+  step = _get_step(task.model, stage.norm, task.parts, task.mesh)
   variables = evaluate.on_mesh(variables, task.mesh)
   count = -(-_IMAGES // task.batch_size)
   found = []
@@ -101,6 +101,13 @@ def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=32)
-def _get_step(model: Any, norm: str, how: parts.Parts) -> Callable[..., Any]:
+def _get_step(
+  model: Any, norm: str, parts: Parts, mesh: Any
+) -> Callable[[PyTree, dict[str, Any]], jax.Array]:
   """The jitted features of one batch."""
-  return jax.jit(functools.partial(parts.features, model, norm, how))
+
+  @jax.jit
+  def features(variables: PyTree, batch: dict[str, Any]) -> jax.Array:
+    return gradient.features(model, norm, parts, variables, batch, mesh)
+
+  return features

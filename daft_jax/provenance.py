@@ -30,6 +30,7 @@ _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
 _SHARED += (
   'grad_accum_steps',
   'bn_group_size',
+  'elastic',
   'bn_estimator',
   'optimizer',
   'selection',

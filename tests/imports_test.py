@@ -26,7 +26,7 @@ LAYERS = (
     'disclosed',
   ),
   (
-    *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
+    *('bn', 'bn.*', 'optim', 'probe', 'probe.*', 'shards'),
     *('models', 'models.*', 'data', 'data.*'),
     *('distortion', 'distortion.*'),
     *('checkpoint', 'checkpoint.*', 'logs'),

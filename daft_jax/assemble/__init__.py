@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from daft_jax import models, names, sharding
+from daft_jax import models, names, sharding, shards
 from daft_jax.assemble import images
 from daft_jax.assemble.backbone import SCRATCH, Backbone, check_own, load
 from daft_jax.data.colour import Colour
@@ -26,7 +26,12 @@ from daft_jax.data.suites import Suite
 from daft_jax.methods import METHODS
 from daft_jax.settings import ConfigError, about
 from daft_jax.task import Task
-from daft_jax.train.parts import Parts, check_groups, check_micro_batches
+from daft_jax.train.parts import (
+  Parts,
+  check_elastic,
+  check_groups,
+  check_micro_batches,
+)
 
 __all__ = ('SCRATCH', 'Backbone', 'make_task')
 
@@ -53,6 +58,8 @@ def make_task(
   with about('methods'):
     for method in config['methods']:
       names.check(method, METHODS, 'method')
+  if config['elastic']:
+    shards.fix_threads()
   _check_devices()
   with about('mesh'):
     mesh = sharding.make_mesh(config['mesh']['data'], config['mesh']['model'])
@@ -104,7 +111,11 @@ def make_task(
 
 def _parts(config: Mapping[str, Any], mesh: sharding.Mesh) -> Parts:
   """In which parts a step computes a batch."""
-  parts = Parts(config['grad_accum_steps'], config['bn_group_size'])
+  parts = Parts(
+    config['grad_accum_steps'], config['bn_group_size'], config['elastic']
+  )
+  with about('elastic'):
+    check_elastic(parts, config['batch_size'], mesh)
   with about('grad_accum_steps'):
     check_micro_batches(parts, config['batch_size'], mesh)
   with about('bn_group_size'):

@@ -7,9 +7,10 @@
 `start`, the variables a stage starts from, are never donated or changed: what
 a run is compared with later (distortion, frozen parts) refers to them.
 
-step   what is computed of one batch
-parts  in which parts its gradient is computed
-loop   epoch after epoch
+step      what is computed of one batch
+gradient  of the batch, as a sum over its parts
+parts     in which parts
+loop      epoch after epoch
 """
 
 from daft_jax.train.loop import Epoch, NonFiniteError, fit

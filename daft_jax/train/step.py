@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from daft_jax import optim, sharding, trees
-from daft_jax.train.parts import WHOLE, Parts, gradients
+from daft_jax import optim, sharding, shards, trees
+from daft_jax.train.gradient import Found, gradients
+from daft_jax.train.parts import WHOLE, Parts
 
 PyTree = Any
 Batch = dict[str, Any]
@@ -75,7 +76,9 @@ def train_step(
   batch: Batch,
   rates: dict[str, Any],
   before: jax.Array | None = None,
+  *,
   parts: Parts = WHOLE,
+  mesh: Any = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One update by the mean cross entropy of a batch.
 
@@ -99,6 +102,7 @@ def train_step(
     before: 'bad' of the step before, to stop for good; None: go on without the
       batch.
     parts: in which the batch is computed.
+    mesh: where they are elastic: that of the batch.
 
   Returns:
     The state after, and the batch's `metrics.batch_sums`, of zeros where
@@ -107,7 +111,24 @@ def train_step(
   """
   trained, frozen = trees.split(state.params, trainable)
   variables = trained, frozen, state.batch_stats
-  found = gradients(model, norm, parts, variables, batch)
+  found = gradients(model, norm, parts, variables, batch, mesh)
+  finish = functools.partial(_finish, trainable, norm, optimizer)
+  if parts.elastic:
+    finish = shards.apart(finish, state.step)
+  return finish(state, found, rates, before)
+
+
+def _finish(
+  trainable: str,
+  norm: str,
+  optimizer: optim.Optimizer,
+  state: TrainState,
+  found: Found,
+  rates: dict[str, Any],
+  before: jax.Array | None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """The update, once the gradient is there."""
+  trained, frozen = trees.split(state.params, trainable)
   batch_stats = found.batch_stats if norm == 'batch' else state.batch_stats
   sums = found.sums
   loss = sums['loss'] / jnp.maximum(sums['count'], 1)
@@ -164,7 +185,9 @@ def get_step(
     parts: see `train_step`.
   """
   step = functools.partial(
-    train_step, model, trainable, norm, optimizer, parts=parts
+    *(train_step, model, trainable, norm, optimizer),
+    parts=parts,
+    mesh=layout and layout.mesh,
   )
   cpu = jax.default_backend() == 'cpu'
   options = {

@@ -28,6 +28,7 @@ RANGES = {
   'eval_batch_size': '0',
   'grad_accum_steps': '0',
   'bn_group_size': '-1',
+  'elastic': '2',
   'augment': '',
   'bn_estimator': 'mean',
   'optimizer.name': 'adam',
@@ -250,6 +251,24 @@ CONFLICTS = [
     ('--config.bn_group_size=24', '--config.batch_size=64'),
     'config.bn_group_size: it is 24, which does not divide the 64 rows',
     'say 16, or 0 for all of them',
+  ),
+  Case(
+    'a batch that virtual shards cannot share',
+    (
+      *('--config.elastic=true', '--config.batch_size=63'),
+      '--config.mesh.data=1',
+    ),
+    'config.elastic: 8 virtual shards cannot share a batch of 63 equally',
+    'say batch_size=64',
+  ),
+  Case(
+    'a number of devices that virtual shards do not fit',
+    (
+      *('--config.elastic=true', '--config.batch_size=48'),
+      *('--config.mesh.data=3', '--config.eval_batch_size=48'),
+    ),
+    'config.elastic: 8 virtual shards are for 1, 2, 4 or 8 devices, not 3',
+    'say so with mesh.data',
   ),
   Case(
     'an evaluation batch that devices cannot share',

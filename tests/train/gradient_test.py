@@ -10,8 +10,7 @@ import pytest
 
 from daft_jax import models, optim, sharding, train, trees
 from daft_jax.data import mixing
-from daft_jax.train import parts
-from daft_jax.train.parts import Parts
+from daft_jax.train import Parts, gradient
 
 SIZE, CLASSES, ROWS = 8, 5, 32
 OPTIMIZER = optim.Optimizer(epochs=2, steps_per_epoch=3)
@@ -57,8 +56,9 @@ def batch(real=ROWS, mixed=False):
 
 
 @functools.cache
-def jitted(how, norm):
-  return jax.jit(functools.partial(parts.gradients, net(), norm, how))
+def jitted(how, norm, mesh):
+  compute = functools.partial(gradient.gradients, net(), norm, how, mesh=mesh)
+  return jax.jit(compute)
 
 
 def gradients(how, norm, data, devices=1):
@@ -67,7 +67,8 @@ def gradients(how, norm, data, devices=1):
   trained, frozen = trees.split(variables['params'], '')
   given = trained, frozen, variables['batch_stats']
   data = sharding.shard_batch(data, mesh)
-  return jax.device_get(jitted(how, norm)(given, data))
+  where = mesh if how.elastic else None
+  return jax.device_get(jitted(how, norm, where)(given, data))
 
 
 @jax.jit
@@ -163,18 +164,36 @@ def test_groups_are_nothing_on_running_statistics():
   assert_close(found, whole, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('steps', [1, 2])
+def test_virtual_shards_are_groups_of_an_eighth(steps):
+  data = batch(30)
+  found = gradients(Parts(steps, elastic=True), 'batch', data, devices=2)
+  shards = np.arange(ROWS).reshape(8, -1, steps)
+  grads, stats = added(data, shards.swapaxes(1, 2).reshape(8 * steps, -1))
+  assert_close(found.grads, grads, **CLOSE)
+  assert_close(found.batch_stats, stats, **CLOSE)
+  assert int(found.sums['count']) == 30
+
+
 def test_a_group_of_all_rows_is_the_whole_batch():
   data = batch(30)
   whole = gradients(Parts(), 'batch', data)
   assert_close(gradients(Parts(1, ROWS), 'batch', data), whole, **CLOSE)
 
 
-@pytest.mark.parametrize('steps', [1, 4])
-def test_features_are_those_of_the_groups(steps):
-  data, how = batch(30), Parts(steps, bn_group_size=4)
-  compute = jax.jit(functools.partial(parts.features, net(), 'batch', how))
-  found = np.asarray(compute(start(), data))
-  rows = np.arange(ROWS).reshape(-1, steps).T.reshape(-1, 4)[0]
+@pytest.mark.parametrize(
+  ('how', 'rows'),
+  [
+    (Parts(1, 4), range(4)),
+    (Parts(4, 4), range(0, 16, 4)),
+    (Parts(2, elastic=True), (0, 2)),
+  ],
+)
+def test_features_are_those_of_the_groups(how, rows):
+  data, rows = batch(30), np.array(rows)
+  compute = functools.partial(gradient.features, net(), 'batch', how)
+  mesh = sharding.make_mesh(1)
+  found = np.asarray(jax.jit(lambda *x: compute(*x, mesh))(start(), data))
   (_, alone), _ = net().apply(
     start(), data['image'][rows], train=True, mutable=['batch_stats']
   )

@@ -1,0 +1,116 @@
+"""The same bits on 1, 2, 4 and 8 devices: a batch as eight virtual shards.
+
+  total, each = over_shards(fn, args, rows, mesh)
+
+What makes bits depend on the number of devices is the order of sums, and what a
+compiler makes of arrays of another size. So every shard is computed by one
+program, which knows nothing of devices, and what it returns is added in pairs,
+the pairs in pairs, and so on: first on each device, then between devices.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from daft_jax import sharding
+
+PyTree = Any
+
+SHARDS = 8
+
+
+def fix_threads() -> None:
+  """Makes results on CPU not depend on how many devices it is divided into.
+
+  Matrix products of XLA's CPU backend are cut by the number of its threads:
+  the cores, or the devices if these are more. So with fewer cores than eight it
+  gets eight threads. Before JAX starts its backend, or it has no effect.
+  """
+  if (os.cpu_count() or 1) < SHARDS:
+    os.environ.setdefault('NPROC', str(SHARDS))
+
+
+def apart(fn: Callable[..., PyTree], count: jax.Array) -> Callable[..., PyTree]:
+  """`fn` as a program of its own inside a jitted function.
+
+  Compilers fuse a computation with what comes before and after it, and then
+  round otherwise (a product and a sum by one instruction, say). They do not
+  across a condition that only the run decides.
+
+  Args:
+    fn: a pure function of arrays.
+    count: int32 [], 0 or more, which the compiler cannot know.
+  """
+
+  def call(*args: PyTree) -> PyTree:
+    shapes = jax.eval_shape(fn, *args)
+
+    def never(*args: PyTree) -> PyTree:
+      return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return jax.lax.cond(count >= 0, fn, never, *args)
+
+  return call
+
+
+def over_shards(
+  fn: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+  args: PyTree,
+  rows: PyTree,
+  mesh: Mesh,
+) -> tuple[PyTree, PyTree]:
+  """What `fn` gives of each of eight parts of a batch, and their sum.
+
+  A device computes its parts one at a time.
+
+  Args:
+    fn: (args, rows of a part) -> what is added, and what is kept, a row each.
+    args: the same for every part.
+    rows: [B, ...] each; a part has B / 8 consecutive ones.
+    mesh: its 'data' is 1, 2, 4 or 8.
+
+  Returns:
+    The sum over the parts, and what is kept of all rows.
+  """
+  devices = mesh.shape[sharding.DATA]
+
+  def local(args: PyTree, rows: PyTree) -> PyTree:
+    own = SHARDS // devices
+    parts = jax.tree.map(lambda x: x.reshape(own, -1, *x.shape[1:]), rows)
+    some = jax.tree.leaves(rows)[0].ravel()[:2]
+    alone = apart(fn, some.argmax())
+    added, kept = jax.lax.map(lambda part: alone(args, part), parts)
+    total = jax.tree.map(_in_pairs, added)
+    kept = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
+    return _between_devices(total, devices), kept
+
+  whole, split = PartitionSpec(), PartitionSpec(sharding.DATA)
+  return jax.shard_map(
+    local,
+    mesh=mesh,
+    in_specs=(whole, split),
+    out_specs=(whole, split),
+    check_vma=False,
+  )(args, rows)
+
+
+def _in_pairs(x: jax.Array) -> jax.Array:
+  """Sum over axis 0, a power of two: ((0 + 1) + (2 + 3)) + ..."""
+  while len(x) > 1:
+    x = x[0::2] + x[1::2]
+  return x[0]
+
+
+def _between_devices(tree: PyTree, devices: int) -> PyTree:
+  """The same over devices, each with its partner; all get the same sum."""
+  apart = 1
+  while apart < devices:
+    swap = [(device, device ^ apart) for device in range(devices)]
+    other = jax.lax.ppermute(tree, sharding.DATA, swap)
+    tree = jax.tree.map(jnp.add, tree, other)
+    apart *= 2
+  return tree
