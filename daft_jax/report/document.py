@@ -85,7 +85,7 @@ def _results(
   if not rows:
     return [Bullets(notes)]
   counts = {len(row.choice.lines) for row in rows}
-  spread = ' The ± is the sample standard deviation over seeds.'
+  spread = ' The ± is the 90 % interval of the mean over seeds (Student t).'
   if counts == {1}:
     spread = ' With one seed a method, differences may be chance.'
   elif len(counts) > 1:
@@ -141,8 +141,8 @@ def _titles(rows: Sequence[summary.Row]) -> set[str]:
 def findings(rows: Sequence[summary.Row]) -> list[blocks.Text]:
   """Says which method is first and second in each column.
 
-  Accuracies that differ by no more than the larger of the two standard
-  deviations over seeds are said to.
+  Accuracies that differ by no more than the wider of their two intervals are
+  said to.
   """
   said = []
   for column in summary.columns(rows) if len(rows) > 1 else ():
@@ -156,16 +156,16 @@ def findings(rows: Sequence[summary.Row]) -> list[blocks.Text]:
       text += [', then '] * (index > 0) + [*_place(place, column)]
     if column.marked and [len(place) for place in places] == [1, 1]:
       first, second = (column.get(place[0]) for place in places)
-      if first.mean - second.mean <= max(first.std, second.std):
-        text.append('; the gap is within one standard deviation over seeds')
+      if first.mean - second.mean <= max(first.half, second.half):
+        text.append('; the gap is within the 90 % interval')
     said.append(text)
   return said
 
 
 def _place(place: Sequence[summary.Row], column: summary.Column) -> blocks.Text:
   values = [column.get(row) for row in place]
-  std = len(place) == 1
-  shown = tables.spread(values[0], column.scale, column.digits, std)
+  half = len(place) == 1
+  shown = tables.spread(values[0], column.scale, column.digits, half)
   return [*blocks.listed(row.method for row in place), f' ({shown})']
 
 
@@ -232,8 +232,8 @@ def _sets(rows: Sequence[summary.Row]) -> list[Block]:
   if not table.body:
     return []
   about = (
-    'Chosen trials, mean over seeds. The ± of L2 and cosine is the standard '
-    'deviation over images. ECE: 15 bins.'
+    'Chosen trials, mean over seeds. In brackets: the standard deviation of '
+    'L2 and cosine over images. ECE: 15 bins.'
   )
   many = len(rows[0].ood) > summary.MANY
   return [

@@ -18,13 +18,6 @@ from daft_jax.report import blocks, summary, tables
 
 LEAST = 3  # seeds, below which nothing is said
 _DRAWS = 10_000
-# The 0.95 quantile of Student's t, by degrees of freedom; then the normal's.
-_STUDENT = (
-  *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
-  *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725),
-  *(1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697),
-)
-_NORMAL = 1.645
 
 
 class Difference(NamedTuple):
@@ -101,8 +94,7 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference:
     return Difference(mean, math.nan, math.nan, n)
   draws = np.random.default_rng(0).choice(values, (_DRAWS, n))
   s = draws.mean(axis=1).std() * math.sqrt(n / (n - 1))
-  quantile = _STUDENT[n - 2] if n - 2 < len(_STUDENT) else _NORMAL
-  half = float(quantile * s)
+  half = float(summary.student(n) * s)
   return Difference(mean, mean - half, mean + half, n)
 
 

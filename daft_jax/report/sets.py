@@ -74,7 +74,7 @@ def _group(
       name: summary.stat(x[field][name] for x in trials if name in x[field])
       for name in names
     }
-  mean = summary.Stat(math.nan, math.nan, 0)
+  mean = summary.stat([])
   if stats['ood'] and all(x.n == len(trials) for x in stats['ood'].values()):
     mean = summary.stat(statistics.fmean(x['ood'].values()) for x in trials)
   return Group(method, len(trials), stats['ood'], mean, stats['summaries'])

@@ -28,13 +28,13 @@ def number(value: float | None, digits: int | None = None) -> str:
 
 
 def spread(
-  value: summary.Stat, scale: float, digits: int, std: bool = True
+  value: summary.Stat, scale: float, digits: int, half: bool = True
 ) -> str:
   """Formats a `Stat` as '97.2 ± 0.3', without the second where n = 1."""
   text = number(scale * value.mean, digits)
-  if not std or math.isnan(value.std):
+  if not half or math.isnan(value.half):
     return text
-  return f'{text} ± {number(scale * value.std, digits)}'
+  return f'{text} ± {number(scale * value.half, digits)}'
 
 
 def head_rate(choice: results.Choice) -> str:
@@ -49,13 +49,13 @@ def head_rate(choice: results.Choice) -> str:
 
 
 def summary_table(
-  rows: Sequence[summary.Row], *, std: str = 'most', detail: str = 'sets'
+  rows: Sequence[summary.Row], *, halves: str = 'most', detail: str = 'sets'
 ) -> blocks.Table:
   """The final table: a row a method, best and second accuracies marked.
 
   Args:
     rows: what `summary.summarize` returns.
-    std: deviations of 'most' columns (not the seconds), 'some' (the
+    halves: intervals of 'most' columns (not the seconds), 'some' (the
       accuracies only) or 'none'.
     detail: of OOD sets, see `summary.columns`.
   """
@@ -66,8 +66,8 @@ def summary_table(
     cells = [row.method, number(row.choice.lr), head_rate(row.choice)]
     cells.append(str(len(row.choice.lines)))
     for column in measured:
-      most = std == 'most' and column.title != 'seconds'
-      shown = most or (std == 'some' and column.marked)
+      most = halves == 'most' and column.title != 'seconds'
+      shown = most or (halves == 'some' and column.marked)
       cells.append(spread(column.get(row), column.scale, column.digits, shown))
     body.append(cells)
   for index, column in enumerate(measured, len(header)):
@@ -96,7 +96,7 @@ def turn(table: blocks.Table, corner: str) -> blocks.Table:
 
 
 def metrics_table(rows: Sequence[summary.Row]) -> blocks.Table:
-  """Every set's metrics: means over seeds; ± of L2 and cosine over images."""
+  """Every set's metrics: means over seeds; in brackets, deviation of images."""
   sets = list(
     dict.fromkeys(
       name for row in rows for x in row.choice.lines for name in x['metrics']
@@ -113,8 +113,8 @@ def metrics_table(rows: Sequence[summary.Row]) -> blocks.Table:
       cells = [name, row.method, number(100 * mean('accuracy'), 1)]
       cells += [number(mean('loss'), 3), number(mean('ece'), 3)]
       for field, digits in (('feature_l2', 2), ('feature_cosine', 3)):
-        pair = summary.Stat(mean(field), mean(f'{field}_std'), len(values))
-        cells.append(spread(pair, 1, digits))
+        deviation = number(mean(f'{field}_std'), digits)
+        cells.append(f'{number(mean(field), digits)} ({deviation})')
       body.append(cells)
   header = ['set', 'method', 'accuracy', 'loss', 'ECE', 'L2', 'cosine']
   return blocks.Table(header, body, {}, left=2)

@@ -48,7 +48,7 @@ class Stage:
       **{'path': str(path), 'out': str(out)},
     }
 
-  def run(self, *command, timeout=200):
+  def run(self, *command, timeout=400):
     environment = {
       **os.environ,
       **{'HOME': f'{self.root}/home', 'TMPDIR': f'{self.root}/tmp'},

@@ -70,7 +70,8 @@ def test_report_shows_the_means_of_the_chosen_trials(workdir, written):
     rows = [r for r in written.split('\n') if r.startswith(f'| {name} | ')]
     mean = np.mean([line['id_test'] for line in choice.lines])
     std = np.std([line['id_test'] for line in choice.lines], ddof=1)
-    assert f'{100 * mean:.1f} ± {100 * std:.1f}' in rows[0]
+    half = 6.314 * std / 2**0.5  # Student's t of two seeds
+    assert f'{100 * mean:.1f} ± {100 * half:.1f}' in rows[0]
 
 
 def test_report_marks_best_and_second(workdir, written):
@@ -94,7 +95,7 @@ def test_report_says_how_and_from_what(written):
   assert '18 finished trials of 5 methods' in written
   assert 'highest mean ID validation' in written
   assert 'jax 0.10.2' in written and '"epochs": 10' in written
-  assert re.search(r'\| id\\_test \| ft \| .* ± ', written)
+  assert re.search(r'\| id\\_test \| ft \| .*\d \(\d', written)
   assert str(ROOT) not in written
 
 
@@ -125,7 +126,7 @@ def test_a_single_method_and_seed_is_not_compared(tmp_path):
   assert '**' not in text and '<ins>' not in text and 'Highest' not in text
 
 
-def test_a_gap_within_the_deviation_is_said(workdir, written):
+def test_a_gap_within_the_interval_is_said(workdir, written):
   rows = summary.summarize(results.read(workdir))
   for column in summary.columns(rows)[:3]:
     first, second = summary.ranked(rows, column)
@@ -133,8 +134,8 @@ def test_a_gap_within_the_deviation_is_said(workdir, written):
       a, b = column.get(first[0]), column.get(second[0])
       said = f'- Highest {column.title} accuracy: `{first[0].method}`'
       (text,) = [x for x in written.split('\n') if x.startswith(said)]
-      within = a.mean - b.mean <= max(a.std, b.std)
-      assert ('within one standard deviation' in text) == within
+      within = a.mean - b.mean <= max(a.half, b.half)
+      assert ('within the 90 % interval' in text) == within
 
 
 def test_diverged_methods_are_named(tmp_path):
@@ -175,7 +176,7 @@ def test_further_ood_sets(tmp_path):
   )
   text = report.write_report(workdir).read_text()
   assert '| method | seeds | usps | svhn | mean |' in text
-  assert '| daft | 2 | 55.0 ± 7.1 | – | – |' in text
+  assert '| daft | 2 | 55.0 ± 31.6 | – | – |' in text
   assert 'Left out: 1 trial that' in text
   with open(workdir / 'eval.jsonl', 'a') as file:
     file.write('{"trial": "a", "method": "ft"}\n')
@@ -274,11 +275,11 @@ def test_styles_differ_and_do_not_depend_on_the_others():
   ('others', 'several', 'expected'),
   [
     (False, False, []),
-    (False, True, ['one seed', 'mean ± std over seeds']),
+    (False, True, ['one seed', 'mean, 90 % interval']),
     (True, False, ['other rate', 'chosen rate']),
     (
       *(True, True),
-      ['other rate', 'chosen rate, one seed', 'mean ± std over seeds'],
+      ['other rate', 'chosen rate, one seed', 'mean, 90 % interval'],
     ),
   ],
 )

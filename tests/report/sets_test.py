@@ -71,7 +71,7 @@ def test_summaries_are_columns_after_the_sets(regions):
   chosen = results.choose(results.read(regions))['daft'].lines
   worst = [100 * line['summaries']['worst_region'] for line in chosen]
   cell = row_of(lines, 'daft')[columns.index(r'OOD worst\_region') - 1]
-  value = f'{np.mean(worst):.1f} ± {np.std(worst, ddof=1):.1f}'
+  value = f'{np.mean(worst):.1f} ± {summary.stat(worst).half:.1f}'
   assert cell == f'**{value}**'
   assert f'- Highest OOD worst\\_region accuracy: `daft` ({value})' in text
   assert '`union` and `worst_region`: of several sets together' in text
@@ -133,7 +133,7 @@ def test_many_further_sets_are_rows_below_their_summaries(corrupted):
     for x in collect.read_eval(workdir)
     if x['trial'] in trials
   ]
-  value = f'{np.mean(fog):.1f} ± {np.std(fog, ddof=1):.1f}'
+  value = f'{np.mean(fog):.1f} ± {summary.stat(fog).half:.1f}'
   assert row_of(shown, 'fog')[0].strip('*').startswith(value)
 
 

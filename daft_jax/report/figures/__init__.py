@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from daft_jax.report import collect
-from daft_jax.report.figures import distortion, layers, scatter
+from daft_jax.report.figures import distortion, embedding, layers, scatter
 
 
 class Drawing(NamedTuple):
@@ -46,7 +46,7 @@ FIGURES = (
     'OOD against ID accuracy',
     'OOD against ID test accuracy of every trial',
     'A point is a trial. Filled: the chosen rates; large: their mean, with '
-    'bars of one standard deviation over seeds. A line joins the means of a '
+    'bars of its 90 % interval over seeds. A line joins the means of a '
     'method at one head rate, in the order of its learning rate.',
     scatter.draw,
   ),
@@ -77,6 +77,23 @@ FIGURES = (
     'over channels of |mean - pretrained mean| / pretrained deviation, and '
     'geometric mean of the ratio of the deviations, for every BatchNorm.',
     layers.draw_shift,
+  ),
+  Drawing(
+    'features_pca',
+    'Features, PCA',
+    'Features of some images along two axes, a panel for each method',
+    'Features of up to 256 images of the ID test set and the first OOD sets, '
+    'along the two main axes of the pretrained features, in every panel the '
+    'same. Colours are classes. Chosen trials, first seed.',
+    embedding.draw_pca,
+  ),
+  Drawing(
+    'features_tsne',
+    'Features, t-SNE',
+    'Features of some images by t-SNE, a panel for each method',
+    'The same features by t-SNE (perplexity 30), each panel for itself: '
+    'neighbours are near, distances between groups mean nothing.',
+    embedding.draw_tsne,
   ),
 )
 

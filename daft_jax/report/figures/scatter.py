@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from daft_jax import results
-from daft_jax.report import collect
+from daft_jax.report import collect, summary
 from daft_jax.report.figures import look
 
 
@@ -18,8 +18,9 @@ def draw(found: collect.Collected) -> Any:
   """Draws OOD against ID test accuracy, a point for every trial.
 
   Trials of the chosen rates are filled; their mean over seeds is large, with
-  bars of one standard deviation. The line OOD = ID is drawn where in view.
-  Trials far from all chosen ones are left out and counted in the title.
+  bars of its 90 % interval. The line OOD = ID is drawn where in view.
+  Trials far from all chosen ones are left out and counted in the title; bars
+  may end outside.
 
   Returns:
     A Figure, or None where no trial has both accuracies.
@@ -39,11 +40,17 @@ def draw(found: collect.Collected) -> Any:
   for line in lines:
     if line['trial'] in near - chosen:
       _point(axes, [points[line['trial']]], styles[line['method']], 'tried')
-  for method, choice in choices.items():
-    here = [points[x['trial']] for x in choice.lines if x['trial'] in points]
-    if here:
-      _point(axes, here, styles[method], 'chosen')
-      _mean(axes, np.array(here), styles[method])
+  here = {
+    method: [points[x['trial']] for x in choice.lines if x['trial'] in points]
+    for method, choice in choices.items()
+  }
+  here = {method: found for method, found in here.items() if found}
+  for method, each in here.items():
+    _point(axes, each, styles[method], 'chosen')
+  axes.autoscale_view()
+  axes.set_autoscale_on(False)  # Bars of two seeds are longer than all else.
+  for method, each in here.items():
+    _mean(axes, np.array(each), styles[method])
   for path, method in paths(lines, points, near):
     style = styles[method]
     axes.plot(*np.transpose(path), color=style.colour, lw=1, alpha=0.5)
@@ -111,9 +118,9 @@ def _point(axes: Any, points: list, style: look.Style, kind: str) -> None:
 
 def _mean(axes: Any, points: np.ndarray, style: look.Style) -> None:
   x, y = points.mean(0)
-  std = points.std(0, ddof=1) if len(points) > 1 else (0, 0)
+  bars = np.nan_to_num([summary.stat(values).half for values in points.T])
   axes.errorbar(
-    x, y, xerr=std[0], yerr=std[1], fmt=style.marker, markersize=12,
+    x, y, xerr=bars[0], yerr=bars[1], fmt=style.marker, markersize=12,
     color=style.colour, markeredgecolor='white', markeredgewidth=1.2,
     ecolor=style.colour, elinewidth=1.4, capsize=0, zorder=5,
   )  # fmt: skip
@@ -154,7 +161,7 @@ def _legend(
   kinds = [mark(grey, 6, 'other rate', 'none')] if others else []
   if several:
     kinds.append(mark(grey, 6, f'{rate}one seed', look.GREY))
-    kinds.append(mark(grey, 11, 'mean ± std over seeds', look.GREY))
+    kinds.append(mark(grey, 11, 'mean, 90 % interval', look.GREY))
   elif others:
     kinds.append(mark(grey, 11, 'chosen rate', look.GREY))
   if diagonal:

@@ -27,10 +27,10 @@ def plain(table: blocks.Table) -> str:
 def console(rows: Sequence[summary.Row], width: int = 100) -> str:
   """Renders the final table in at most `width` columns.
 
-  Detail goes first where it is too wide: the deviations, then the single OOD
+  Detail goes first where it is too wide: the intervals, then the single OOD
   sets, the rates, at last the summaries of sets. Nothing is cut off.
   """
-  for std, detail, rates in (
+  for halves, detail, rates in (
     ('most', 'sets', True),
     ('some', 'sets', True),
     ('none', 'sets', True),
@@ -41,7 +41,7 @@ def console(rows: Sequence[summary.Row], width: int = 100) -> str:
     ('none', 'mean', True),
     ('none', 'mean', False),
   ):
-    table = tables.summary_table(rows, std=std, detail=detail)
+    table = tables.summary_table(rows, halves=halves, detail=detail)
     if not rates:
       header, *body = (
         [cells[0], *cells[4:]] for cells in (table.header, *table.body)
