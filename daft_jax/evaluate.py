@@ -55,7 +55,7 @@ def evaluate(
   Raises:
     ValueError: there is no example.
   """
-  step = get_step(model)
+  step = get_step(model, mesh)
   variables = on_mesh(variables, mesh)
   total: dict[str, Any] = {}
   features, labels = [], []
@@ -64,15 +64,16 @@ def evaluate(
 
   def fetch() -> None:
     nonlocal total
-    (sums, found), batch = waiting.popleft()
-    total = metrics.add(total, jax.device_get(sums))
-    features.append(np.asarray(found, np.float32)[batch['mask']])
-    labels.append(batch['label'][batch['mask']])
+    sums, found, label, mask = jax.device_get(waiting.popleft())
+    total = metrics.add(total, sums)
+    features.append(np.asarray(found, np.float32)[mask])
+    labels.append(label[mask])
 
   for batch in batches:
     signals.check()
     started = step(variables, sharding.shard_batch(batch, mesh), among)
-    waiting.append((started, batch))
+    sharding.settle(started)
+    waiting.append(started)
     if len(waiting) > 1:
       fetch()
   while waiting:
@@ -98,15 +99,17 @@ def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
 
 
 @functools.lru_cache(maxsize=32)
-def get_step(model: Any) -> Callable[..., Any]:
-  """The jitted pass over one batch: sums and features."""
+def get_step(model: Any, mesh: Any) -> Callable[..., Any]:
+  """The jitted pass over one batch: sums, features, labels and mask.
 
-  @jax.jit
+  Every device, and so every process, gets those of all rows.
+  """
+
   def eval_step(variables: PyTree, batch: dict[str, Any], among: Any) -> Any:
     logits, features = model.apply(variables, batch['image'], train=False)
     if among is not None:
       logits = jnp.where(among, logits, -jnp.inf)
     sums = metrics.batch_sums(logits, batch['label'], batch['mask'])
-    return sums, features['pre_logits']
+    return sums, features['pre_logits'], batch['label'], batch['mask']
 
-  return eval_step
+  return jax.jit(eval_step, out_shardings=sharding.replicated(mesh))

@@ -20,9 +20,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import bn, evaluate, sharding
+from daft_jax import bn, evaluate, processes, sharding
 from daft_jax.methods import Stage
 from daft_jax.task import Task
 
@@ -41,17 +42,22 @@ def curvature(
   Features are those of the stage's own pass: normalised by the batch, or by
   the running statistics.
   """
-  step = _get_step(task.model, stage.norm)
+  step = _get_step(task.model, stage.norm, task.mesh)
   variables = evaluate.on_mesh(variables, task.mesh)
   count = -(-_IMAGES // task.batch_size)
   found = []
   for batch in itertools.islice(task.step_batches(seed, 0), count):
-    mask = batch.get('mask')
-    rows = slice(None) if mask is None else np.asarray(mask)
     batch = {key: batch[key] for key in ('image', 'mask') if key in batch}
-    features = step(variables, sharding.shard_batch(batch, task.mesh))
-    found.append(np.asarray(features, np.float64)[rows])
+    features, mask = jax.device_get(
+      step(variables, sharding.shard_batch(batch, task.mesh))
+    )
+    found.append(np.asarray(features[mask], np.float64))
   features = np.concatenate(found)
+  # The last digits depend on the processor.
+  return processes.from_first(lambda: _largest_eigenvalue(features))
+
+
+def _largest_eigenvalue(features: np.ndarray) -> float:
   count, width = features.shape
   # The smaller of the two matrices that have this eigenvalue.
   gram = features @ features.T if count < width else features.T @ features
@@ -101,21 +107,20 @@ def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=32)
-def _get_step(model: Any, norm: str) -> Callable[..., jax.Array]:
-  """The jitted features of one batch."""
+def _get_step(model: Any, norm: str, mesh: Any) -> Callable[..., Any]:
+  """The jitted features of one batch, and which of its rows count."""
 
-  @jax.jit
-  def features(variables: PyTree, batch: dict[str, Any]) -> jax.Array:
+  def step(variables: PyTree, batch: dict[str, Any]) -> Any:
+    image, mask = batch['image'], batch.get('mask')
+    rows = jnp.ones(len(image), bool) if mask is None else mask
     if norm == 'running':
-      return model.apply(variables, batch['image'], train=False)[1][
-        'pre_logits'
-      ]
-    mask = batch.get('mask')
+      _, found = model.apply(variables, image, train=False)
+      return found['pre_logits'], rows
     masked = contextlib.nullcontext() if mask is None else bn.batch_mask(mask)
     with masked:
       (_, found), _ = model.apply(
-        variables, batch['image'], train=True, mutable=['batch_stats']
+        variables, image, train=True, mutable=['batch_stats']
       )
-    return found['pre_logits']
+    return found['pre_logits'], rows
 
-  return features
+  return jax.jit(step, out_shardings=sharding.replicated(mesh))

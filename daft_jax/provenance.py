@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import __version__, disclosed, locks, machine, results, trees
+from daft_jax import (
+  __version__,
+  disclosed,
+  locks,
+  machine,
+  processes,
+  results,
+  trees,
+)
 from daft_jax.data.sources import ImageSet
 from daft_jax.settings import ConfigError
 from daft_jax.task import Task
@@ -51,6 +59,26 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     **(_of_folder(task) if task.data_sha256 else {}),
     **{name: config[name] for name in _SHARED},
   }
+
+
+def check_alike(shared: Mapping[str, Any]) -> None:
+  """Of several processes: refuses those that were given something else.
+
+  Raises:
+    ConfigError: in each of them; names what differs.
+  """
+  every = [trees.flatten(x) for x in processes.gathered([_plain(shared)])]
+  for index, other in enumerate(every):
+    names = [*dict.fromkeys([*every[0], *other])]
+    differ = [x for x in names if every[0].get(x) != other.get(x)]
+    if differ:
+      raise processes.mark_told(
+        ConfigError(
+          f'process {index} has other settings than process 0 '
+          f'({", ".join(differ)}): give all the same command, and the same '
+          'weights and images'
+        )
+      )
 
 
 def open_workdir(

@@ -17,12 +17,12 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
-  ('names', 'bounded', 'trees'),
+  ('names', 'bounded', 'trees', 'processes'),
   (
     *('sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
-    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
+    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'peers'),
     'disclosed',
   ),
   (
@@ -43,7 +43,7 @@ LAYERS = (
   ('diverged',),
   ('trial', 'further'),
   ('grid',),
-  ('experiment',),
+  ('experiment', 'launch', 'ended'),
   ('main', 'benchmark', 'benchmark.*', 'export'),
   ('__init__',),
 )

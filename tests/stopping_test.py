@@ -200,7 +200,8 @@ def test_an_infinite_gradient_of_a_finite_loss(mesh):
 def test_a_stage_compiles_one_step(start, mesh):
   train.get_step.cache_clear()
   list(fit(start, mesh, batches()))
-  step = train.get_step(net(), '', 'batch', OPTIMIZER)
+  layout = sharding.Layout(mesh)
+  step = train.get_step(net(), '', 'batch', OPTIMIZER, layout)
   assert step._cache_size() == 1
 
 
