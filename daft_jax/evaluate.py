@@ -7,7 +7,7 @@ found.metrics['accuracy'], found.features.shape     # 0.97, (797, 64)
 import collections
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ def evaluate(
   mesh: Any,
   *,
   among: np.ndarray | None = None,
+  into: BinaryIO | None = None,
 ) -> Evaluation:
   """Evaluates variables on a set, in eval mode.
 
@@ -51,6 +52,7 @@ def evaluate(
       all of one shape; masked rows count nowhere.
     mesh: from `sharding.make_mesh`; B is a multiple of its size.
     among: bool [C], the classes that compete; default: all.
+    into: a file that features are written to, and then not returned: [0, D].
 
   Raises:
     ValueError: there is no example.
@@ -66,7 +68,11 @@ def evaluate(
     nonlocal total
     sums, found, label, mask = jax.device_get(waiting.popleft())
     total = metrics.add(total, sums)
-    features.append(np.asarray(found, np.float32)[mask])
+    found = np.asarray(found, np.float32)[mask]
+    if into is not None:
+      into.write(found.tobytes())
+      found = found[:0]
+    features.append(found)
     labels.append(label[mask])
 
   for batch in batches:

@@ -21,6 +21,7 @@ from typing import Any
 from daft_jax import (
   arrangement,
   assemble,
+  cached,
   checkpoint,
   further,
   grid,
@@ -108,6 +109,7 @@ def _finish(config: Mapping[str, Any], workdir: pathlib.Path) -> list[Any]:
   # Of several runs the last one sees all results.
   with locks.held(workdir / locks.NAME, wait=True):
     lines = results.derive(workdir)
+    cached.remove(workdir / cached.FOLDER)
     if config['keep'] == 'chosen':
       grid.prune(workdir, lines)
     report.write_report(workdir)

@@ -7,6 +7,7 @@ found.variables, found.notes         # {'id_val': .97, 'epoch': 8}
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from daft_jax import (
   bn,
+  cached,
   evaluate,
   head_rate,
   models,
@@ -59,6 +61,7 @@ class Job:
     on_epoch: called with the metrics of each epoch, before it is saved.
     epochs_before: metrics of the epochs that were done before a restart.
     say: prints a line.
+    scratch: folder for large features.
     skip: whether batches are left out whose loss is not finite.
   """
 
@@ -76,6 +79,7 @@ class Job:
   on_epoch: Callable[[dict[str, Any]], None]
   epochs_before: Callable[[int], list[dict[str, Any]]]
   say: Callable[[str], None]
+  scratch: pathlib.Path
   skip: bool = False
 
 
@@ -122,8 +126,7 @@ def _with_head(variables: PyTree, head: PyTree) -> PyTree:
 def solve_logreg(job: Job) -> Found:
   """Logistic regression on eval-mode features, one augmented pass."""
   task = job.task
-  batches = task.train_batches(job.seed, 0, batch_size=task.eval_batch_size)
-  seen = evaluate.evaluate(task.model, job.start, batches, task.mesh)
+  seen = cached.features(task, job.start, seed=job.seed, folder=job.scratch)
   val = task.evaluate(job.start, 'id_val')
 
   def fit() -> dict[str, Any]:

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from daft_jax import (
+  cached,
   checkpoint,
   diverged,
   head_rate,
@@ -230,6 +231,7 @@ def _job(
     on_epoch=on_epoch,
     epochs_before=lambda epoch: log.rewind(stage.name, epoch),
     say=lambda text: count.out.line(f'{point} | {stage.name}: {text}'),
+    scratch=log.folder.parent.parent / cached.FOLDER,
     skip=options.nonfinite == 'skip',
   )
 

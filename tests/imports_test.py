@@ -34,7 +34,7 @@ LAYERS = (
   ('pretrained', 'pretrained.*'),
   ('train', 'train.*', 'trainable', 'evaluate'),
   ('task',),
-  ('head_rate', 'points'),
+  ('head_rate', 'points', 'cached'),
   ('search',),
   (
     *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
