@@ -66,6 +66,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.epochs = 10
   # Images in a step, over all devices.
   config.batch_size = 64
+  # Into how many micro-batches a step cuts it, to compute one after another
+  # and in less memory (docs/steps.md).
+  config.grad_accum_steps = 1
   # Images at a time where nothing trains.
   config.eval_batch_size = 256
   # Training augmentation, one of daft_jax/data/augment.py; None: the suite's.

@@ -35,7 +35,13 @@ _COMMANDS = 20  # that are on record
 _SAVED = 10  # variables: start, three epochs with momenta, one on its way
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
-_SHARED += ('bn_estimator', 'optimizer', 'selection', 'nonfinite')
+_SHARED += (
+  'grad_accum_steps',
+  'bn_estimator',
+  'optimizer',
+  'selection',
+  'nonfinite',
+)
 
 
 def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:

@@ -199,6 +199,7 @@ def _train(job: Job) -> list[dict[str, Any]]:
     head_bias_lr=job.head_bias_lr,
     mesh=task.mesh,
     rules=task.rules,
+    parts=task.parts,
     sums=sums,
     skip=job.skip,
     on_step=job.on_step,

@@ -24,6 +24,7 @@ from daft_jax.data.recipe import Examples, Recipe
 from daft_jax.data.records import DataError
 from daft_jax.data.suites import Summary
 from daft_jax.sharding import Rules
+from daft_jax.train.parts import WHOLE, Parts
 
 PyTree = Any
 
@@ -46,6 +47,7 @@ class Task:
     mesh: from `sharding.make_mesh`.
     rules: how parameters in training are split over it.
     batch_size: of training.
+    parts: in which a training step computes a batch.
     eval_batch_size: of everything else; accuracies do not depend on it.
     recipe: how training images are varied.
     classes: their names, in the order of the labels.
@@ -73,6 +75,7 @@ class Task:
   recipe: Recipe
   classes: tuple[str, ...] = ()
   rules: Rules = ()
+  parts: Parts = WHOLE
   mix: Mixing = Mixing()
   subsets: tuple[str, ...] = ()
   summaries: Mapping[str, Summary] = dataclasses.field(default_factory=dict)

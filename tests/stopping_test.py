@@ -201,7 +201,7 @@ def test_a_stage_compiles_one_step(start, mesh):
   train.get_step.cache_clear()
   list(fit(start, mesh, batches()))
   layout = sharding.Layout(mesh)
-  step = train.get_step(net(), '', 'batch', OPTIMIZER, layout)
+  step = train.get_step(net(), '', 'batch', OPTIMIZER, layout, train.Parts())
   assert step._cache_size() == 1
 
 

@@ -26,6 +26,7 @@ from daft_jax.data.suites import Suite
 from daft_jax.methods import METHODS
 from daft_jax.settings import ConfigError, about
 from daft_jax.task import Task
+from daft_jax.train.parts import Parts, check_micro_batches
 
 __all__ = ('SCRATCH', 'Backbone', 'make_task')
 
@@ -58,6 +59,7 @@ def make_task(
   for name in ('batch_size', 'eval_batch_size'):
     with about(name):
       sharding.check_batch_size(config[name], mesh, name)
+  parts = _parts(config, mesh)
   recipe, mix = _varied(config, suite)
   if own is None:
     backbone = config['backbone']
@@ -86,6 +88,7 @@ def make_task(
     rules=sharding.RULES[config['mesh']['params']],
     batch_size=config['batch_size'],
     eval_batch_size=config['eval_batch_size'],
+    parts=parts,
     recipe=recipe,
     mix=mix,
     classes=read.classes,
@@ -97,6 +100,14 @@ def make_task(
     notes=read.notes,
     data_sha256=read.sha256,
   )
+
+
+def _parts(config: Mapping[str, Any], mesh: sharding.Mesh) -> Parts:
+  """In which parts a step computes a batch."""
+  parts = Parts(config['grad_accum_steps'])
+  with about('grad_accum_steps'):
+    check_micro_batches(parts, config['batch_size'], mesh)
+  return parts
 
 
 def _varied(config: Mapping[str, Any], suite: Suite) -> tuple[Recipe, Mixing]:

@@ -99,6 +99,7 @@ RULES: dict[str, Rule] = {
   'epochs': Rule(int, _FROM_1, _whole(1)),
   'batch_size': Rule(int, _FROM_1, _whole(1)),
   'eval_batch_size': Rule(int, _FROM_1, _whole(1)),
+  'grad_accum_steps': Rule(int, _FROM_1, _whole(1)),
   'augment': Rule(str, 'a name or None', bool, empty=True),
   'bn_estimator': _words('pooled', 'batch_mean'),
   'optimizer.name': _words('sgd', 'adamw'),

@@ -7,16 +7,19 @@
 `start`, the variables a stage starts from, are never donated or changed: what
 a run is compared with later (distortion, frozen parts) refers to them.
 
-step  what is computed of one batch
-loop  epoch after epoch
+step   what is computed of one batch
+parts  in which parts its gradient is computed
+loop   epoch after epoch
 """
 
 from daft_jax.train.loop import Epoch, NonFiniteError, fit
+from daft_jax.train.parts import Parts
 from daft_jax.train.step import TrainState, get_step, init_state, train_step
 
 __all__ = (
   'Epoch',
   'NonFiniteError',
+  'Parts',
   'TrainState',
   'fit',
   'get_step',

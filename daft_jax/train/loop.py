@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from daft_jax import metrics, optim, sharding
+from daft_jax.train.parts import WHOLE, Parts
 from daft_jax.train.step import Batch, TrainState, get_step
 
 _BEHIND = 4  # steps whose sums are still on the device
@@ -66,6 +67,7 @@ def fit(
   head_bias_lr: float | None = None,
   mesh: Any,
   rules: sharding.Rules = (),
+  parts: Parts = WHOLE,
   sums: dict[str, Any] | None = None,
   skip: bool = False,
   on_step: Callable[[int], None] = lambda rows: None,
@@ -82,6 +84,7 @@ def fit(
     lr, head_lr, head_bias_lr: see `optim.step`.
     mesh: from `sharding.make_mesh`; its 'data' divides the batch size.
     rules: as of `init_state`.
+    parts: in which each batch is computed.
     sums: of the steps of the epoch that were done before.
     skip: leave batches out whose loss or gradient is not finite; their number
       is `sums['skipped']`.
@@ -96,7 +99,7 @@ def fit(
     NonFiniteError: unless `skip`, with the state before that step.
   """
   layout = sharding.Layout(mesh, rules)
-  step = get_step(model, trainable, norm, optimizer, layout)
+  step = get_step(model, trainable, norm, optimizer, layout, parts)
   rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
   rates['head_bias_lr'] = np.float32(head_bias_lr or head_lr)
   done, first = divmod(int(state.step), optimizer.steps_per_epoch)

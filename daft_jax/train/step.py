@@ -5,7 +5,6 @@ step = get_step(model, stage.trainable, stage.norm, optimizer)
 state, sums = step(state, batch, rates)
 """
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from daft_jax import bn, metrics, optim, sharding, trees
-from daft_jax.data import mixing
+from daft_jax import optim, sharding, trees
+from daft_jax.train.parts import WHOLE, Parts, gradients
 
 PyTree = Any
 Batch = dict[str, Any]
@@ -76,6 +75,7 @@ def train_step(
   batch: Batch,
   rates: dict[str, Any],
   before: jax.Array | None = None,
+  parts: Parts = WHOLE,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One update by the mean cross entropy of a batch.
 
@@ -98,6 +98,7 @@ def train_step(
     rates: see `optim.step`.
     before: 'bad' of the step before, to stop for good; None: go on without the
       batch.
+    parts: in which the batch is computed.
 
   Returns:
     The state after, and the batch's `metrics.batch_sums`, of zeros where
@@ -105,38 +106,14 @@ def train_step(
     gradient or statistic, 3 for a step before.
   """
   trained, frozen = trees.split(state.params, trainable)
-  mask = batch.get('mask')
-  masked = bn.batch_mask(mask) if mask is not None else contextlib.nullcontext()
-  mixed = 'partner' in batch
-  image = mixing.mix(batch['image'], batch) if mixed else batch['image']
-
-  def loss_fn(trained: PyTree) -> tuple[jax.Array, Any]:
-    variables = {
-      'params': trees.merge(trained, frozen),
-      'batch_stats': state.batch_stats,
-    }
-    if norm == 'batch':
-      with masked:
-        (logits, _), updated = model.apply(
-          variables, image, train=True, mutable=['batch_stats']
-        )
-      batch_stats = updated['batch_stats']
-    else:
-      logits, _ = model.apply(variables, image, train=False)
-      batch_stats = state.batch_stats
-    rows = jnp.ones(len(logits), bool) if mask is None else mask
-    sums = metrics.batch_sums(logits, batch['label'], rows)
-    if mixed:
-      sums['loss'] = _mixed_loss(logits, batch, rows)
-    # At least 1: a batch of nothing but padding has loss 0.
-    loss = sums['loss'] / jnp.maximum(sums['count'], 1)
-    return loss, (batch_stats, sums)
-
-  (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(trained)
-  batch_stats, sums = aux
-  bad = _bad(loss, (grads, batch_stats), before)
+  variables = trained, frozen, state.batch_stats
+  found = gradients(model, norm, parts, variables, batch)
+  batch_stats = found.batch_stats if norm == 'batch' else state.batch_stats
+  sums = found.sums
+  loss = sums['loss'] / jnp.maximum(sums['count'], 1)
+  bad = _bad(loss, (found.grads, batch_stats), before)
   tx = optim.make_tx(optimizer)
-  updates, opt_state = tx.update(grads, state.opt_state, trained)
+  updates, opt_state = tx.update(found.grads, state.opt_state, trained)
   trained = optim.step(optimizer, trained, updates, state.step, **rates)
   params = trees.merge(trained, frozen)
   after = TrainState(
@@ -163,17 +140,6 @@ def _bad(loss: jax.Array, tree: PyTree, before: jax.Array | None) -> jax.Array:
   return bad.astype(jnp.int32)
 
 
-def _mixed_loss(logits: jax.Array, batch: Batch, rows: jax.Array) -> jax.Array:
-  """The sum over the rows that count, of the loss to both labels."""
-  logits = jnp.where(rows[:, None], logits, 0)
-  label = batch['label']
-  own, partner = (
-    metrics.cross_entropy(logits, x) for x in (label, label[batch['partner']])
-  )
-  losses = mixing.mixed_loss(own, partner, batch['lam'])
-  return jnp.where(rows, losses, 0).sum()
-
-
 @functools.lru_cache(maxsize=32)
 def get_step(
   model: Any,
@@ -181,6 +147,7 @@ def get_step(
   norm: str,
   optimizer: optim.Optimizer,
   layout: sharding.Layout | None = None,
+  parts: Parts = WHOLE,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The jitted `train_step`; the same one, compiled once, for equal arguments.
 
@@ -189,8 +156,11 @@ def get_step(
   Args:
     model, trainable, norm, optimizer: see `train_step`.
     layout: where the state lies, before and after; None: as XLA finds best.
+    parts: see `train_step`.
   """
-  step = functools.partial(train_step, model, trainable, norm, optimizer)
+  step = functools.partial(
+    train_step, model, trainable, norm, optimizer, parts=parts
+  )
   if layout is None:
     return jax.jit(step, donate_argnums=0)
   used, everywhere = layout.gathered(), sharding.Layout(layout.mesh)

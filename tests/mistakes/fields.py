@@ -25,6 +25,7 @@ RANGES = {
   'epochs': '0',
   'batch_size': '-64',
   'eval_batch_size': '0',
+  'grad_accum_steps': '0',
   'augment': '',
   'bn_estimator': 'mean',
   'optimizer.name': 'adam',
@@ -235,6 +236,12 @@ CONFLICTS = [
     ('--config.batch_size=63', '--config.mesh.data=8'),
     'config.batch_size: ',
     'say 64, or fewer devices with mesh.data',
+  ),
+  Case(
+    'micro-batches that devices cannot share',
+    ('--config.grad_accum_steps=3', '--config.batch_size=64'),
+    'config.grad_accum_steps: it is 3, and a device has',
+    'say 2, or change batch_size',
   ),
   Case(
     'an evaluation batch that devices cannot share',

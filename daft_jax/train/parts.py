@@ -1,0 +1,201 @@
+"""The gradient of a batch, computed in parts that add up to it exactly.
+
+  parts = Parts(grad_accum_steps=4, bn_group_size=16)
+  found = gradients(model, 'batch', parts, (trained, frozen, stats), batch)
+  found.grads, found.batch_stats, found.sums
+
+By default the batch is one part. Where it is several, each adds the gradient
+of its own rows in the mean loss of the whole batch, so that nothing depends on
+how many rows of a part are padding.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from daft_jax import bn, metrics, sharding, trees
+from daft_jax.data import mixing
+
+PyTree = Any
+Rows = dict[str, jax.Array]  # each [B, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """In which parts a batch is computed.
+
+  Attributes:
+    grad_accum_steps: micro-batches that a step computes one after another, so
+      that only one needs memory. Of n, the i-th has the rows i, i + n, i + 2 n,
+      ...: some of every device, and padding is spread evenly.
+  """
+
+  grad_accum_steps: int = 1
+
+
+WHOLE = Parts()
+
+
+class Found(NamedTuple):
+  """Of a batch, or what a part of it adds.
+
+  Attributes:
+    grads: of the mean loss of the batch, to what trains.
+    batch_stats: new running statistics, a mean over the parts; () where they do
+      not move.
+    sums: `metrics.batch_sums`.
+  """
+
+  grads: PyTree
+  batch_stats: PyTree
+  sums: dict[str, jax.Array]
+
+
+def check_micro_batches(parts: Parts, batch_size: int, mesh: Any) -> None:
+  """Raises ValueError unless devices have as many rows of each micro-batch.
+
+  Example:
+    >>> check_micro_batches(Parts(4), 64, sharding.make_mesh(1))
+  """
+  count, devices = parts.grad_accum_steps, mesh.shape[sharding.DATA]
+  if batch_size % (count * devices):
+    rows = batch_size // devices
+    fits = max(n for n in range(1, count + 1) if rows % n == 0)
+    raise ValueError(
+      f'it is {count}, and a device has {rows} rows of a batch (batch_size '
+      f'{batch_size}, {devices} in data), which are not as many micro-batches '
+      f'of one size: say {fits}, or change batch_size'
+    )
+
+
+def gradients(
+  model: Any,
+  norm: str,
+  parts: Parts,
+  variables: tuple[PyTree, PyTree, PyTree],
+  batch: dict[str, Any],
+) -> Found:
+  """The gradient of the mean loss of a batch, and what is found on the way.
+
+  Where BatchNorm is on batch statistics, a micro-batch is normalised by its
+  own. The running statistics move once, by the mean over the micro-batches of
+  where each alone would move them, weighted by examples: mean of means, and
+  mean of variances, as of devices that do not share statistics.
+
+  Args:
+    model, norm: see `train_step`.
+    parts: in which the batch is computed.
+    variables: parameters that train, those that do not (`trees.split`), and
+      running statistics.
+    batch: see `train_step`.
+  """
+  rows = _rows(batch)
+  mask = rows.get('mask')
+  count = jnp.asarray(len(rows['label'])) if mask is None else mask.sum()
+  alone = parts.grad_accum_steps == 1
+  part = functools.partial(_part, model, norm, alone, variables, count)
+  if alone:
+    return part(rows)
+  return _in_turn(part, rows, parts.grad_accum_steps)
+
+
+def _rows(batch: dict[str, Any]) -> Rows:
+  """The batch by row, images mixed: no row refers to another one."""
+  rows = {key: batch[key] for key in ('image', 'label', 'mask') if key in batch}
+  if 'partner' in batch:
+    rows['image'] = mixing.mix(batch['image'], batch)
+    rows |= {'other': batch['label'][batch['partner']], 'lam': batch['lam']}
+  return rows
+
+
+def _in_turn(part: Any, rows: Rows, count: int) -> Found:
+  """The sum over micro-batches, of which one is in memory at a time."""
+  micro = jax.tree.map(
+    lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), rows
+  )
+  one = jax.eval_shape(part, jax.tree.map(lambda x: x[0], micro))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
+
+  def add(total: Found, rows: Rows) -> tuple[Found, None]:
+    return jax.tree.map(jnp.add, total, part(rows)), None
+
+  return jax.lax.scan(add, zeros, micro)[0]
+
+
+def _part(
+  model: Any,
+  norm: str,
+  alone: bool,
+  variables: tuple[PyTree, PyTree, PyTree],
+  count: jax.Array,
+  rows: Rows,
+) -> Found:
+  """What rows add to a batch of `count` examples; `alone`: they are all."""
+  trained, frozen, batch_stats = variables
+  mask = rows.get('mask')
+  valid = jnp.ones(len(rows['label']), bool) if mask is None else mask
+
+  def loss_fn(trained: PyTree) -> tuple[jax.Array, Any]:
+    variables = {
+      'params': trees.merge(trained, frozen),
+      'batch_stats': batch_stats,
+    }
+    if norm != 'batch':
+      logits, _ = model.apply(variables, rows['image'], train=False)
+      stats = ()
+    elif alone:
+      logits, stats = _normed(model, variables, rows['image'], mask)
+    else:
+      logits, stats = _weighted(model, variables, rows['image'], mask, count)
+    sums = metrics.batch_sums(logits, rows['label'], valid)
+    if 'other' in rows:
+      sums['loss'] = _mixed_loss(logits, rows, valid)
+    # At least 1: a batch of nothing but padding has loss 0.
+    loss = sums['loss'] / jnp.maximum(count, 1)
+    return loss, (stats, sums)
+
+  grads, (stats, sums) = jax.grad(loss_fn, has_aux=True)(trained)
+  return Found(grads, stats, sums)
+
+
+def _normed(
+  model: Any, variables: PyTree, image: jax.Array, mask: jax.Array | None
+) -> tuple[jax.Array, PyTree]:
+  """Logits by batch statistics, and the new running statistics."""
+  masked = bn.batch_mask(mask) if mask is not None else contextlib.nullcontext()
+  with masked:
+    (logits, _), updated = model.apply(
+      variables, image, train=True, mutable=['batch_stats']
+    )
+  return logits, updated['batch_stats']
+
+
+def _weighted(
+  model: Any,
+  variables: PyTree,
+  image: jax.Array,
+  mask: jax.Array | None,
+  count: jax.Array,
+) -> tuple[jax.Array, PyTree]:
+  """The same of a part; statistics weighted by its share of `count`."""
+  if mask is None:
+    share = len(image) / count
+  else:
+    share = mask.sum() / count
+    mask = mask | ~mask.any()  # Finite, if nothing counts: the share is 0.
+  logits, stats = _normed(model, variables, image, mask)
+  return logits, jax.tree.map(lambda x: share * x, stats)
+
+
+def _mixed_loss(logits: jax.Array, rows: Rows, valid: jax.Array) -> jax.Array:
+  """The sum over the rows that count, of the loss to both labels."""
+  logits = jnp.where(valid[:, None], logits, 0)
+  own, partner = (
+    metrics.cross_entropy(logits, rows[key]) for key in ('label', 'other')
+  )
+  losses = mixing.mixed_loss(own, partner, rows['lam'])
+  return jnp.where(valid, losses, 0).sum()
