@@ -136,8 +136,17 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.split_seed = 0
 
   # The machine and the files.
-  # 0: all there are.
-  config.num_devices = 0
+  # Devices are arranged as data x model.
+  config.mesh = ml_collections.ConfigDict()
+  # Into how many parts each batch is split; 0: as many as there are devices
+  # for.
+  config.mesh.data = 0
+  # Into how many parts a head of 1,000 classes or more is split.
+  config.mesh.model = 1
+  # Where parameters and momenta lie in training: 'replicated', whole on every
+  # device; 'fsdp', in parts over data, put together where they are used
+  # (daft_jax/sharding.py).
+  config.mesh.params = 'replicated'
   # Checkpoints of finished trials: 'chosen' (those ID validation chose) or
   # 'all'.
   config.keep = 'chosen'

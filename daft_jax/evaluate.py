@@ -84,13 +84,17 @@ def evaluate(
 
 
 def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
-  """Variables on every device of the mesh; the same arrays if they are."""
-  wanted = sharding.replicated(mesh)
+  """Variables on every device of the mesh; the same arrays if they are.
+
+  A head that is split over 'model' stays so.
+  """
   there = all(
-    isinstance(leaf, jax.Array) and leaf.sharding == wanted
+    isinstance(leaf, jax.Array) and getattr(leaf.sharding, 'mesh', None) == mesh
     for leaf in jax.tree.leaves(variables)
   )
-  return variables if there else sharding.replicate(variables, mesh)
+  if there:
+    return sharding.gather(variables)
+  return sharding.replicate(variables, mesh)
 
 
 @functools.lru_cache(maxsize=32)

@@ -18,6 +18,7 @@ import statistics
 from typing import Any
 
 from daft_jax import (
+  arrangement,
   assemble,
   checkpoint,
   further,
@@ -74,6 +75,8 @@ def run(
   for note in task.notes:
     # File names may hold what a terminal cannot show.
     print(note.encode(errors='backslashreplace').decode(), flush=True)
+  for line in arrangement.describe(task, config['optimizer']):
+    print(line, flush=True)
   shared = provenance.shared_settings(config, task)
   print(provenance.open_workdir(workdir, config, task, shared), flush=True)
   with contextlib.closing(task.feed):

@@ -21,6 +21,7 @@ def describe(mesh: Any) -> dict[str, Any]:
     'platform': device.platform,
     'kind': device.device_kind,
     'devices': mesh.size,
+    'mesh': list(mesh.devices.shape),
     'processes': jax.process_count(),
   }
   if device.platform == 'cpu':  # Sums are split over threads.
@@ -63,4 +64,8 @@ def promise(
 
 def _shown(machine: Mapping[str, Any]) -> str:
   cores = f', {machine["cores"]} cores' if 'cores' in machine else ''
-  return f'{machine["devices"]} x {machine["kind"]}{cores}'
+  data, model = machine.get('mesh') or (machine['devices'], 1)
+  mesh = f' as {data} x {model}' if model > 1 else ''
+  processes = machine.get('processes', 1)
+  several = f' of {processes} processes' if processes > 1 else ''
+  return f'{machine["devices"]} x {machine["kind"]}{mesh}{several}{cores}'

@@ -186,6 +186,7 @@ def _train(job: Job) -> list[dict[str, Any]]:
     head_lr=job.head_lr or job.lr,
     head_bias_lr=job.head_bias_lr,
     mesh=task.mesh,
+    rules=task.rules,
     sums=sums,
     skip=job.skip,
     on_step=job.on_step,
@@ -252,7 +253,11 @@ def _begun(
 ) -> tuple[train.TrainState, dict[str, np.ndarray] | None]:
   """The state to go on from, and the sums of the epoch it is in."""
   fresh = train.init_state(
-    job.start, job.stage.trainable, optimizer, job.task.mesh
+    job.start,
+    job.stage.trainable,
+    optimizer,
+    job.task.mesh,
+    job.task.rules,
   )
   state = job.saved.restore(fresh)
   paused = job.saved.paused(fresh)

@@ -23,6 +23,7 @@ from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples, Recipe
 from daft_jax.data.records import DataError
 from daft_jax.data.suites import Summary
+from daft_jax.sharding import Rules
 
 PyTree = Any
 
@@ -43,6 +44,7 @@ class Task:
     sets: 'train', 'id_val', 'id_test' and every OOD set.
     ood: names of the OOD sets, in order.
     mesh: from `sharding.make_mesh`.
+    rules: how parameters in training are split over it.
     batch_size: of training.
     eval_batch_size: of everything else; accuracies do not depend on it.
     recipe: how training images are varied.
@@ -70,6 +72,7 @@ class Task:
   eval_batch_size: int
   recipe: Recipe
   classes: tuple[str, ...] = ()
+  rules: Rules = ()
   mix: Mixing = Mixing()
   subsets: tuple[str, ...] = ()
   summaries: Mapping[str, Summary] = dataclasses.field(default_factory=dict)

@@ -208,7 +208,7 @@ def test_the_exit_status_of_evaluation_is_not_zero_either(
   spoil(trial_folder(workdir) / 'checkpoints' / 'final')
   root = main_test.ROOT / 'configs' / 'common.py'
   fields = ['methods=ft', f'epochs={EPOCHS}', f'lrs={LR}', 'keep=all']
-  fields += ['suite=tiny', 'num_devices=1', 'eval_only=true', 'eval_ood=mnist']
+  fields += ['suite=tiny', 'mesh.data=1', 'eval_only=true', 'eval_ood=mnist']
   arguments = [f'--config={root}', f'--workdir={workdir}']
   assert main.main(arguments + [f'--config.{x}' for x in fields]) == 1
   assert 'final is damaged' in capsys.readouterr().err

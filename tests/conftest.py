@@ -53,7 +53,7 @@ def tiny_config(tiny_suite):
     from daft_jax import main, settings
 
     config = main.load_config(str(common))
-    fields = {'suite': 'tiny', 'num_devices': 1, 'epochs': 2} | fields
+    fields = {'suite': 'tiny', 'mesh__data': 1, 'epochs': 2} | fields
     for name, value in fields.items():
       settings.assign(config, name.replace('__', '.'), value)
     return config

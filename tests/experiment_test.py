@@ -16,7 +16,6 @@ from daft_jax import (
   methods,
   results,
   settings,
-  sharding,
 )
 from daft_jax.checkpoint import checked
 from daft_jax.data import sources
@@ -365,7 +364,7 @@ def test_a_model_without_the_contract(tiny_config, tmp_path, module, says):
     ('weights', 'resnet14_cifar.glyph', 'Did you mean'),
     ('weights_path', '/no/such.file', 'config.weights_path: no weights file'),
     ('augment', 'shifty', "Did you mean 'shift'?"),
-    ('num_devices', 100, 'config.num_devices: num_devices is 100, but there'),
+    ('mesh__data', 100, 'config.mesh: it is data=100 and model=1, but there'),
   ],
 )
 def test_names_are_looked_up_before_anything_is_written(
@@ -395,7 +394,7 @@ def test_imagenet_weights_from_pip_at_another_size(tiny_config, tmp_path):
 
 
 def test_batches_that_devices_cannot_share(tiny_config, tmp_path):
-  config = tiny_config(num_devices=3)
+  config = tiny_config(mesh__data=3)
   with pytest.raises(settings.ConfigError, match='config.batch_size: .*63'):
     experiment.run(config, tmp_path)
 
@@ -419,7 +418,6 @@ def test_a_trial_that_diverges_is_told_and_never_chosen(
   found = checked.read(
     folder / 'paused',
     {'model': None},
-    sharding.make_mesh(1),
     of='0_finetune/paused',
   )
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
@@ -432,7 +430,7 @@ def test_a_method_of_which_nothing_is_left(tiny_config, tmp_path):
 
 
 def test_one_and_eight_devices_find_the_same(everything, tiny_config, tmp_path):
-  experiment.run(tiny_config(methods=('daft', 'lp'), num_devices=8), tmp_path)
+  experiment.run(tiny_config(methods=('daft', 'lp'), mesh__data=8), tmp_path)
   for method in ('daft', 'lp'):
     one, eight = (lines_by_method(d)[method] for d in (everything[0], tmp_path))
     assert one['trial'] == eight['trial']

@@ -41,7 +41,7 @@ def run(folders, workdir, *more):
     f'--config.data.root={folders / "digits"}',
     f'--config.data.ood=mnist={folders / "mnist"}',
     '--config.backbone=resnet14_cifar',
-    '--config.num_devices=1',
+    '--config.mesh.data=1',
     *more,
   ]
   # A flag that is given twice is an error: here the last one counts.

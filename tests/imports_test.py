@@ -17,9 +17,9 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
-  ('names', 'bounded'),
+  ('names', 'bounded', 'trees'),
   (
-    *('trees', 'sharding', 'metrics', 'writer', 'methods'),
+    *('sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
@@ -31,11 +31,14 @@ LAYERS = (
     *('checkpoint', 'checkpoint.*', 'logs'),
   ),
   ('pretrained', 'pretrained.*'),
-  ('train', 'trainable', 'evaluate'),
+  ('train', 'train.*', 'trainable', 'evaluate'),
   ('task',),
   ('head_rate', 'points'),
   ('search',),
-  (*('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),),
+  (
+    *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
+    'arrangement',
+  ),
   ('diverged',),
   ('trial', 'further'),
   ('grid',),
@@ -55,6 +58,7 @@ GROUPS = (
   ('probe', 'probe.*'),
   ('results', 'results.*'),
   ('settings', 'settings.*'),
+  ('train', 'train.*'),
   ('unpickle', 'unpickle.*'),
 )
 # What turns files into tables and figures: no JAX, and of the package only

@@ -27,7 +27,7 @@ FIELDS = {
     'image_size': '12',
     'lrs': '0.001',
   },
-  **{'keep': 'all', 'num_devices': '1', 'methods': '+'.join(METHODS)},
+  **{'keep': 'all', 'mesh.data': '1', 'methods': '+'.join(METHODS)},
 }
 # 300 steps an epoch, so that a signal comes inside one.
 SLOW = {'batch_size': '2', 'methods': 'daft'}

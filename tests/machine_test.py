@@ -14,6 +14,7 @@ GPU = {**CPU, 'platform': 'gpu', 'kind': 'NVIDIA H100', 'devices': 8}
 def test_what_a_run_computes_on():
   found = machine.describe(sharding.make_mesh(8))
   assert (found['platform'], found['devices']) == ('cpu', 8)
+  assert found['mesh'] == [8, 1]
   assert found['cores'] >= 1
 
 
@@ -23,6 +24,10 @@ def test_promises(monkeypatch):
   assert machine.promise(cpu, cpu) == machine.promise(cpu)
   other = machine.promise({**cpu, 'devices': 8}, cpu)
   assert 'begun on 1 x cpu, 2 cores' in other and 'not to the bit' in other
+  split = machine.promise({**cpu, 'devices': 8, 'mesh': [4, 2]}, cpu)
+  assert split.startswith('8 x cpu as 4 x 2, 2 cores; begun on 1 x cpu, 2 ')
+  several = machine.promise({**cpu, 'devices': 2, 'processes': 2})
+  assert several.startswith('2 x cpu of 2 processes, 2 cores: a repeat')
   monkeypatch.delenv('XLA_FLAGS', raising=False)
   assert 'a repeat agrees to rounding' in machine.promise(GPU)
   monkeypatch.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops=true')
@@ -35,7 +40,7 @@ def runs(tiny_config, tmp_path_factory):
   found = []
   for devices in (1, 1, 8):
     workdir = tmp_path_factory.mktemp('run')
-    config = tiny_config(methods=('daft',), num_devices=devices)
+    config = tiny_config(methods=('daft',), mesh__data=devices)
     daft_jax.run(config, workdir)
     (line,) = results.read(workdir)
     _, variables, _ = daft_jax.load_run(workdir)
@@ -65,5 +70,5 @@ def test_other_devices_agree_to_rounding(runs):
 def test_a_run_that_goes_on_elsewhere_says_so(tiny_config, tmp_path, capsys):
   daft_jax.run(tiny_config(methods=('lp',)), tmp_path)
   assert 'gives the same bits' in capsys.readouterr().out
-  daft_jax.run(tiny_config(methods=('lp',), num_devices=2), tmp_path)
+  daft_jax.run(tiny_config(methods=('lp',), mesh__data=2), tmp_path)
   assert 'begun on 1 x cpu' in capsys.readouterr().out

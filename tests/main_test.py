@@ -194,7 +194,7 @@ def test_results_are_json_lines_with_accuracies_in_0_1(tmp_path):
 
 def test_out_of_memory_says_what_takes_less(tmp_path, capsys):
   args = ['--config.eval_batch_size=1000000000', '--config.methods=lp']
-  assert run_main(f'--workdir={tmp_path}', '--config.num_devices=1', *args) == 1
+  assert run_main(f'--workdir={tmp_path}', '--config.mesh.data=1', *args) == 1
   err = capsys.readouterr().err
   assert 'out of memory, with config.batch_size 64' in err
   assert '--config.eval_batch_size=250000000' in err

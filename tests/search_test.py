@@ -153,7 +153,7 @@ def test_processes_share_a_search_and_take_over_what_died(tmp_path):
   command = [sys.executable, '-m', 'daft_jax.main', f'--workdir={tmp_path}']
   command += [
     '--config=configs/digits.py:methods=lp_sgd,search=paper,seeds=0,'
-    'head_lrs=0.1+0.03,epochs=3,num_devices=1'
+    'head_lrs=0.1+0.03,epochs=3,mesh.data=1'
   ]
 
   def start(name):

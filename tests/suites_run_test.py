@@ -23,7 +23,7 @@ SMALL = (
   *('--config.backbone=resnet14_cifar', '--config.weights=scratch'),
   *('--config.weights_path=None', '--config.image_size=24'),
   *('--config.methods=ft', '--config.seeds=0', '--config.lrs=0.01'),
-  *('--config.epochs=1', '--config.num_devices=1'),
+  *('--config.epochs=1', '--config.mesh.data=1'),
 )
 
 

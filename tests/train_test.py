@@ -43,12 +43,21 @@ def batch(rows=16, seed=0, padded=0):
 
 
 def run(
-  batches, *, trainable='', norm='batch', devices=1, lr=0.05, head_lr=0.1
+  batches,
+  *,
+  trainable='',
+  norm='batch',
+  devices=1,
+  model=1,
+  rules=None,
+  lr=0.05,
+  head_lr=0.1,
 ):
   """Runs the jitted step over batches; returns the state on the host."""
-  mesh = sharding.make_mesh(devices)
-  state = train.init_state(start(), trainable, OPTIMIZER, mesh)
-  step = train.get_step(net(), trainable, norm, OPTIMIZER)
+  mesh = sharding.make_mesh(devices, model)
+  state = train.init_state(start(), trainable, OPTIMIZER, mesh, rules or ())
+  layout = () if rules is None else (sharding.Layout(mesh, rules),)
+  step = train.get_step(net(), trainable, norm, OPTIMIZER, *layout)
   rates = {'lr': np.float32(lr), 'head_lr': np.float32(head_lr)}
   for one in batches:
     state, _ = step(state, sharding.shard_batch(one, mesh), rates)
@@ -135,6 +144,38 @@ def test_padding_changes_nothing():
 def test_one_and_eight_devices_agree():
   data = [batch(16, seed=s) for s in range(3)]
   assert_close(run(data), run(data, devices=8), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+  ('devices', 'model'), [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2)]
+)
+def test_split_parameters_change_nothing(monkeypatch, devices, model):
+  monkeypatch.setattr(sharding, '_SMALL', 64)
+  monkeypatch.setattr(sharding, 'MANY_CLASSES', CLASSES)
+  data = [batch(16, seed=s) for s in range(3)]
+  rules = sharding.RULES['fsdp']
+  found = run(data, devices=devices, model=model, rules=rules)
+  assert_close(run(data), found, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize('parts', [2, 4, 8])
+def test_split_parameters_and_momenta_stay_split(monkeypatch, parts):
+  monkeypatch.setattr(sharding, '_SMALL', 64)
+  rules, mesh = sharding.RULES['fsdp'], sharding.make_mesh(parts)
+  layout = sharding.Layout(mesh, rules)
+  state = train.init_state(start(), '', OPTIMIZER, mesh, rules)
+  rates = {'lr': np.float32(0.1), 'head_lr': np.float32(0.1)}
+  step = train.get_step(net(), '', 'batch', OPTIMIZER, layout)
+  compiled = []
+  for seed in range(2):
+    data = sharding.shard_batch(batch(seed=seed), mesh)
+    state, _ = step(state, data, rates)
+    compiled.append(step._cache_size())
+  assert compiled[0] == compiled[1]  # the state comes out as it went in
+  for path, leaf in trees.flatten((state.params, state.opt_state)).items():
+    kernel = path.endswith('kernel')
+    held = {x.data.nbytes for x in leaf.addressable_shards}
+    assert held == {leaf.nbytes // parts if kernel else leaf.nbytes}, path
 
 
 def test_a_padded_batch_agrees_on_eight_devices():

@@ -53,8 +53,8 @@ def make_task(
     for method in config['methods']:
       names.check(method, METHODS, 'method')
   _check_devices()
-  with about('num_devices'):
-    mesh = sharding.make_mesh(config['num_devices'])
+  with about('mesh'):
+    mesh = sharding.make_mesh(config['mesh']['data'], config['mesh']['model'])
   for name in ('batch_size', 'eval_batch_size'):
     with about(name):
       sharding.check_batch_size(config[name], mesh, name)
@@ -83,6 +83,7 @@ def make_task(
     sets=read.sets,
     ood=read.ood,
     mesh=mesh,
+    rules=sharding.RULES[config['mesh']['params']],
     batch_size=config['batch_size'],
     eval_batch_size=config['eval_batch_size'],
     recipe=recipe,

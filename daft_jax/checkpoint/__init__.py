@@ -20,9 +20,11 @@ import os
 import pathlib
 from typing import Any
 
+from daft_jax import sharding
 from daft_jax.checkpoint import checked
+from daft_jax.checkpoint.held import begun, prune
 from daft_jax.checkpoint.manifest import CheckpointError, DamagedCheckpoint
-from daft_jax.checkpoint.steps import Checkpoints, begun, prune
+from daft_jax.checkpoint.steps import Checkpoints
 
 __all__ = [
   'CheckpointError',
@@ -58,6 +60,7 @@ def load_variables(
   if not folder.is_dir():
     raise FileNotFoundError(f'no variables are saved at {folder}')
   try:
-    return checked.read(folder, {'model': None}, mesh, of=folder.name)['model']
+    found = checked.read(folder, {'model': None}, of=folder.name)
   except DamagedCheckpoint as error:
     raise error.with_fix(fix) from None
+  return sharding.replicate(found['model'], mesh)

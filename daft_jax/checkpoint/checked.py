@@ -1,7 +1,7 @@
 """One checkpoint: a folder of items (pytrees) that Orbax writes, checked.
 
   write(folder, {'model': variables}, of='0_ft/3', about={'id_val': 0.9})
-  found = read(folder, {'model': None}, mesh, of='0_ft/3')
+  found = read(folder, {'model': None}, of='0_ft/3')
 
 It is there when its name is there, with its manifest and on the disk, and
 what comes back are the bits that went in, or an error.
@@ -36,13 +36,16 @@ PyTree = Any
 def snapshot(tree: PyTree) -> PyTree:
   """Arrays on the host that stay as they are, whatever becomes of `tree`.
 
+  What is split over devices is put together, one array after the other.
   On CPU they are views, at no cost: an array that is looked at is not
   overwritten when it is donated, JAX takes a copy instead.
   """
 
   def local(leaf: Any) -> Any:
     # What `leaf` itself gives it keeps, and so could never be donated again.
-    return leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
+    if not isinstance(leaf, jax.Array):
+      return leaf
+    return sharding.whole(leaf).addressable_data(0)
 
   leaves, structure = jax.tree.flatten(tree)
   found = jax.device_get([local(leaf) for leaf in leaves])
@@ -94,19 +97,14 @@ def write(
 
 
 def read(
-  folder: pathlib.Path,
-  wanted: Mapping[str, PyTree | None],
-  mesh: Any,
-  *,
-  of: str,
+  folder: pathlib.Path, wanted: Mapping[str, PyTree | None], *, of: str
 ) -> dict[str, PyTree]:
-  """Reads items, onto every device of the mesh.
+  """Reads items: arrays on the host.
 
   Args:
     folder: what `write` wrote.
     wanted: item -> a tree of the form it must have; None: nested dicts as
       they were saved.
-    mesh: from `sharding.make_mesh`.
     of: as in `write`.
 
   Raises:
@@ -127,7 +125,7 @@ def read(
       for path, leaf in manifest.leaves.items()
       if path.startswith(f'{name}/')
     }
-    abstract = _abstract(_nested(saved) if like is None else like, mesh)
+    abstract = _abstract(_nested(saved) if like is None else like)
     _check_form(folder, name, saved, abstract)
     try:
       with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
@@ -139,7 +137,7 @@ def read(
       raise CheckpointError(
         f'{folder} is as it was saved, but cannot be read: {_short(error)}'
       ) from error
-    back = manifests.hash_leaves({name: snapshot(tree)})
+    back = manifests.hash_leaves({name: tree})
     bad = [k for k, leaf in back.items() if leaf != manifest.leaves[k]]
     if bad:
       raise DamagedCheckpoint(folder, {}, bad)
@@ -191,11 +189,11 @@ def _short(error: Exception) -> str:
   return text or type(error).__name__
 
 
-def _abstract(tree: PyTree, mesh: Any) -> PyTree:
-  where = sharding.replicated(mesh)
+def _abstract(tree: PyTree) -> PyTree:
+  """Arrays of the form of those in a tree that take no memory."""
   return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(
-      tuple(leaf.shape), np.dtype(leaf.dtype), sharding=where
+    lambda leaf: np.broadcast_to(
+      np.zeros((), np.dtype(leaf.dtype)), tuple(leaf.shape)
     ),
     tree,
     is_leaf=lambda node: isinstance(node, Leaf),

@@ -8,7 +8,6 @@ What is kept is decided by the manifests, which vouch for the accuracies too.
 """
 
 import concurrent.futures
-import contextlib
 import logging
 import os
 import pathlib
@@ -17,8 +16,10 @@ from typing import Any
 
 import jax
 
-from daft_jax.checkpoint import checked, folders
+from daft_jax import sharding
+from daft_jax.checkpoint import checked, folders, held
 from daft_jax.checkpoint import manifest as manifests
+from daft_jax.checkpoint.held import PAUSED, START
 from daft_jax.checkpoint.manifest import (
   CheckpointError,
   DamagedCheckpoint,
@@ -27,9 +28,6 @@ from daft_jax.checkpoint.manifest import (
 
 PyTree = Any
 PathLike = str | os.PathLike[str]
-
-START = 0
-PAUSED = 'paused'  # inside an epoch
 
 # Two, so that a damaged one costs an epoch and not the stage.
 _LATEST = 2
@@ -66,7 +64,7 @@ class Checkpoints:
     self._folder.mkdir(parents=True, exist_ok=True)
     folders.sweep(self._folder)
     self._steps: dict[int, Manifest] = {}
-    for step in _steps_in(self._folder):
+    for step in held.steps_in(self._folder):
       try:
         self._steps[step] = manifests.read(self._path(step), of=self._of(step))
       except DamagedCheckpoint as error:
@@ -100,7 +98,7 @@ class Checkpoints:
       CheckpointError: it is damaged, or gone though there are epochs.
     """
     self._wait()
-    if not begun(self._folder):
+    if not held.begun(self._folder):
       return None
     if not self._path(START).is_dir():
       raise CheckpointError(
@@ -111,6 +109,7 @@ class Checkpoints:
       variables = self._read(START, {'model': None})['model']
     except DamagedCheckpoint as error:
       raise error.with_fix(self._fix) from None
+    variables = sharding.replicate(variables, self._mesh)
     return variables, self._steps[START].about['notes']
 
   def save(self, epoch: int, state: Any, *, id_val: float) -> None:
@@ -125,6 +124,8 @@ class Checkpoints:
   def restore(self, state: Any) -> Any | None:
     """The state after the latest good epoch in the form of `state`, or None.
 
+    Its arrays lie where those of `state` do, however they were saved.
+
     Raises:
       CheckpointError: there were epochs, and nothing good is left of them,
         not even the start.
@@ -137,7 +138,7 @@ class Checkpoints:
       except DamagedCheckpoint as error:
         self._set_aside(epoch, error)
       else:
-        return state._replace(**found['model'], **found['opt'])
+        return _like(state, found)
     if self.set_aside:
       self.start()
     return None
@@ -166,11 +167,11 @@ class Checkpoints:
     try:
       about = manifests.read(path, of=of).about
       wanted = {'model': state.variables, 'opt': _rest(state)}
-      found = checked.read(path, wanted, self._mesh, of=of)
+      found = checked.read(path, wanted, of=of)
     except DamagedCheckpoint as error:
       self._set_aside(PAUSED, error)
       return None
-    return state._replace(**found['model'], **found['opt']), about
+    return _like(state, found), about
 
   def variables(self, epoch: int) -> PyTree:
     """The variables after an epoch, on every device of the mesh.
@@ -183,11 +184,12 @@ class Checkpoints:
       why = {manifests.NAME: 'is missing, or the epoch was set aside'}
       raise DamagedCheckpoint(self._path(epoch), why, fix=self._fix)
     try:
-      return self._read(epoch, {'model': None})['model']
+      found = self._read(epoch, {'model': None})['model']
     except DamagedCheckpoint as error:
       if epoch != START:
         self._set_aside(epoch, error)
       raise error.with_fix(self._fix) from None
+    return sharding.replicate(found, self._mesh)
 
   def rewind(self, epoch: int) -> None:
     """Forgets what was saved after an epoch, so that it is done again."""
@@ -195,7 +197,7 @@ class Checkpoints:
     for later in self._epochs():
       if later > epoch:
         self._remove(later)
-    _remove_paused(self._folder)
+    held.remove_paused(self._folder)
 
   def _epochs(self) -> list[int]:
     return sorted(step for step in self._steps if step != START)
@@ -221,7 +223,7 @@ class Checkpoints:
     self._steps[step] = checked.write(
       self._path(step), items, of=self._of(step), about=about
     )
-    _remove_paused(self._folder)
+    held.remove_paused(self._folder)
     epochs = self._epochs()
     # The highest ID validation accuracy; max takes the first of equals.
     best = max(
@@ -242,7 +244,7 @@ class Checkpoints:
   def _read(
     self, step: int, wanted: dict[str, PyTree | None]
   ) -> dict[str, PyTree]:
-    return checked.read(self._path(step), wanted, self._mesh, of=self._of(step))
+    return checked.read(self._path(step), wanted, of=self._of(step))
 
   def _remove(self, epoch: int) -> None:
     self._steps.pop(epoch, None)
@@ -255,36 +257,13 @@ class Checkpoints:
     self._on_damage(f'{error}. It was set aside: {where}')
 
 
-def begun(folder: PathLike) -> bool:
-  """Whether a stage's folder holds anything, good or damaged."""
-  folder = pathlib.Path(folder)
-  others = (folder / name for name in (PAUSED, folders.DAMAGED))
-  return bool(_steps_in(folder)) or any(path.is_dir() for path in others)
-
-
-def prune(folder: PathLike, *, start: bool = True) -> None:
-  """Removes the epochs of a stage's folder; its start stays, if wanted.
-
-  What was set aside stays in any case: it is not ours to delete.
-  """
-  folder = pathlib.Path(folder)
-  folders.sweep(folder)
-  _remove_paused(folder)
-  for step in _steps_in(folder):
-    if step != START or not start:
-      folders.remove(folder / str(step))
-  with contextlib.suppress(OSError):  # Something stays.
-    folder.rmdir()
-
-
-def _remove_paused(folder: pathlib.Path) -> None:
-  if (folder / PAUSED).is_dir():
-    folders.remove(folder / PAUSED)
-
-
-def _steps_in(folder: pathlib.Path) -> list[int]:
-  names = [path.name for path in folder.glob('[0-9]*') if path.is_dir()]
-  return sorted(int(x) for x in names if x.isdecimal() and x == str(int(x)))
+def _like(state: Any, found: dict[str, PyTree]) -> Any:
+  """What was read, each array where the one of `state` is."""
+  wanted = {'model': state.variables, 'opt': _rest(state)}
+  placed = jax.tree.map(
+    lambda old, new: sharding.place(new, old.sharding), wanted, found
+  )
+  return state._replace(**placed['model'], **placed['opt'])
 
 
 def _rest(state: Any) -> dict[str, PyTree]:

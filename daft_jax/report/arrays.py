@@ -4,12 +4,14 @@ for split, measure, counts, edges in read(path, ('id_test', 'mnist')):
   print(split, measure, counts.sum())              # 'mnist', 'l2', 5000
 by_layer(path, 'bn_shift', ('mean',))              # {'bn1': (0.69,), ...}
 sums(path, ('id_test',), CLASSES)['id_test']       # [2, C]: images, right ones
+after, before, labels = sample(path, 'id_test')    # [n, D], [n, D], [n]
 
 What it takes to read them is bounded, whatever the file says of itself.
 """
 
 import contextlib
 import io
+import math
 import pathlib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ RELIABILITY = ('bin_count', 'bin_correct', 'bin_confidence')
 _MOST_BYTES = 1 << 24  # of the file; with 75 sets it has a million
 _MOST_OF_ARRAY = 1 << 20
 _MOST_LAYERS = 10_000
+_LARGEST_FEATURE = 1e6  # float16 ends at 65,504
 _LARGEST = 1e100  # a sum or a difference of these is finite
 
 Found = tuple[str, str, np.ndarray, np.ndarray]
@@ -85,6 +88,37 @@ def by_layer(
     if len(layers) > _MOST_LAYERS or len({*layers}) < len(layers):
       raise ValueError(f'{group} has a layer twice, or too many')
     return dict(zip(layers, zip(*columns, strict=True), strict=True))
+
+
+def sample(
+  path: pathlib.Path, split: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+  """Reads features after and before [n, D] and labels [n] of some images.
+
+  None where the file has no such set. Images whose features are not finite are
+  left out.
+
+  Raises:
+    results.ResultsError: it is damaged, or holds something else.
+  """
+  with _open(path) as archive:
+    if f'{split}/sample/label.npy' not in archive.namelist():
+      return None
+    labels = _array(archive, f'{split}/sample/label.npy', 'iu')
+    after, before = (
+      _array(archive, f'{split}/sample/{name}.npy', 'f', dims=2)
+      for name in ('features', 'reference')
+    )
+    if after.shape != before.shape or len(after) != len(labels):
+      raise ValueError(
+        f'{split}/sample has features {list(after.shape)} and '
+        f'{list(before.shape)} of {len(labels)} images'
+      )
+    finite = np.isfinite(after).all(axis=1) & np.isfinite(before).all(axis=1)
+    # So that squares of what a stranger wrote as float64 are finite, too.
+    finite &= (np.abs(after) < _LARGEST_FEATURE).all(axis=1)
+    finite &= (np.abs(before) < _LARGEST_FEATURE).all(axis=1)
+    return after[finite], before[finite], labels[finite]
 
 
 def sums(
@@ -184,9 +218,9 @@ def _pair(
 
 
 def _array(
-  archive: zipfile.ZipFile, name: str, kinds: str = 'iuf'
+  archive: zipfile.ZipFile, name: str, kinds: str = 'iuf', dims: int = 1
 ) -> np.ndarray:
-  """A list [n], read without trust in what any header says."""
+  """A list [n], or a matrix, read without trust in what any header says."""
   info = archive.getinfo(name)
   # Others unpack as much as they like at once; NumPy writes these two.
   if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -201,9 +235,9 @@ def _array(
     raise ValueError(f'{name} is of version {version} of the format')
   shape, _, dtype = np.lib.format.read_array_header_1_0(file)
   rest = data[file.tell() :]
-  if dtype.kind not in kinds or len(shape) != 1:
-    raise ValueError(f'{name} is {dtype}{list(shape)}, not a list of its kind')
-  if len(rest) != shape[0] * dtype.itemsize:
-    raise ValueError(f'{name} has {len(rest)} bytes for {shape[0]} values')
-  found = np.frombuffer(rest, dtype)
+  if dtype.kind not in kinds or len(shape) != dims:
+    raise ValueError(f'{name} is {dtype}{list(shape)}, not what belongs there')
+  if len(rest) != math.prod(shape) * dtype.itemsize:
+    raise ValueError(f'{name} has {len(rest)} bytes for {list(shape)} values')
+  found = np.frombuffer(rest, dtype).reshape(shape)
   return found if kinds == 'U' else found.astype(np.float64)

@@ -66,7 +66,7 @@ def train(path, out, args):
   from daft_jax import main
 
   config = ROOT / 'configs' / 'folder.py'
-  fields = ('methods=lp,epochs=1', 'backbone=resnet14_cifar', 'num_devices=1')
+  fields = ('methods=lp,epochs=1', 'backbone=resnet14_cifar', 'mesh.data=1')
   args = [arg.replace('HERE', str(path)) for arg in args]
   return main.main(
     [

@@ -77,7 +77,7 @@ def _text(tmp):
 
 
 def case(name, prepare, where, fix, *more, root='{tmp}/images'):
-  args = ('--config.backbone=resnet14_cifar', '--config.num_devices=1')
+  args = ('--config.backbone=resnet14_cifar', '--config.mesh.data=1')
   if root:
     args += (f'--config.data.root={root}',)
   return Case(

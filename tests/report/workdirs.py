@@ -81,6 +81,11 @@ def write_trial(
     }
     arrays |= counted(name, rng, metrics[name]['accuracy'], size)
     arrays |= by_layer(f'{name}/layers', ('l2', 'cosine', 'cka'), l2 / 20)
+    before = np.random.default_rng(0).normal(size=(40, 8))
+    before += np.arange(40)[:, None] % 10
+    arrays[f'{name}/sample/reference'] = before.astype(np.float16)
+    arrays[f'{name}/sample/features'] = (before + l2 / 4).astype(np.float16)
+    arrays[f'{name}/sample/label'] = np.arange(40) % 10
   arrays |= by_layer('bn_shift', ('mean', 'std_ratio'), 0.5)
   np.savez(folder / 'arrays.npz', **arrays)
   line = {

@@ -16,6 +16,7 @@ from daft_jax.report import collect
 from daft_jax.report.figures import (
   curves,
   distortion,
+  embedding,
   layers,
   reliability,
   scatter,
@@ -103,6 +104,23 @@ FIGURES = (
     'over channels of |mean - pretrained mean| / pretrained deviation, and '
     'geometric mean of the ratio of the deviations, for every BatchNorm.',
     layers.draw_shift,
+  ),
+  Drawing(
+    'features_pca',
+    'Features, PCA',
+    'Features of some images along two axes, a panel for each method',
+    'Features of up to 256 images of the ID test set and the first OOD sets, '
+    'along the two main axes of the pretrained features, in every panel the '
+    'same. Colours are classes. Chosen trials, first seed.',
+    embedding.draw_pca,
+  ),
+  Drawing(
+    'features_tsne',
+    'Features, t-SNE',
+    'Features of some images by t-SNE, a panel for each method',
+    'The same features by t-SNE (perplexity 30), each panel for itself: '
+    'neighbours are near, distances between groups mean nothing.',
+    embedding.draw_tsne,
   ),
 )
 
