@@ -88,7 +88,7 @@ def test_report_links_figures_that_exist(workdir, written):
   assert links == [drawing.file for drawing in figures.FIGURES]
   for link in links:
     width, height = png_size(workdir / link)
-    assert width > 1000 and height > 500
+    assert width > 1000 and height > 400
 
 
 def test_report_says_how_and_from_what(written):
