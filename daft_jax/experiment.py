@@ -75,13 +75,14 @@ def run(
   own = None
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
+  provenance.check_alike(config)
   with processes.together():
     recorded = processes.from_first(
       lambda: provenance.recorded_residency(workdir)
     )
     task = assemble.make_task(config, own, recorded=recorded)
     shared = provenance.shared_settings(config, task)
-  provenance.check_alike(shared)
+  provenance.check_alike_read(shared)
   for note in (*task.notes, *arrangement.describe(task, config['optimizer'])):
     _say(note)
   _say(

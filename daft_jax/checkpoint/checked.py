@@ -42,15 +42,20 @@ def snapshot(tree: PyTree) -> PyTree:
   first one, which writes, gets something.
   """
 
+  writes = processes.is_first()
+
   def local(leaf: Any) -> Any:
-    # What `leaf` itself gives it keeps, and so could never be donated again.
     if not isinstance(leaf, jax.Array):
       return leaf
-    return sharding.whole(leaf).addressable_data(0)
+    # What `leaf` itself gives it keeps, and so could never be donated again.
+    found = sharding.whole(leaf).addressable_data(0)
+    # At once, as devices that share parameters have no room for all of them.
+    at_once = writes and not leaf.is_fully_replicated
+    return jax.device_get(found) if at_once else found
 
   leaves, structure = jax.tree.flatten(tree)
   found = [local(leaf) for leaf in leaves]
-  if not processes.is_first():
+  if not writes:
     return None
   whole = [
     np.array(now) if isinstance(leaf, np.ndarray) else np.asarray(now)
