@@ -69,6 +69,9 @@ def get_config() -> ml_collections.ConfigDict:
   # Into how many micro-batches a step cuts it, to compute one after another
   # and in less memory (docs/steps.md).
   config.grad_accum_steps = 1
+  # Over how many of its images a BatchNorm takes statistics in training; 0: all
+  # (of a micro-batch).
+  config.bn_group_size = 0
   # Images at a time where nothing trains.
   config.eval_batch_size = 256
   # Training augmentation, one of daft_jax/data/augment.py; None: the suite's.

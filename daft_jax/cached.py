@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from daft_jax import evaluate, processes, trees
+from daft_jax import evaluate, fingerprints, processes
 from daft_jax.checkpoint import CheckpointError, DamagedCheckpoint, folders
 from daft_jax.checkpoint import manifest as manifests
 from daft_jax.task import Task
@@ -81,17 +81,11 @@ def features(
 
 def fingerprint(task: Task, variables: PyTree, seed: int) -> str:
   """What features depend on, to the last bit, as 32 hexadecimal digits."""
+  train = {'train': task.sets['train']}
   digest = hashlib.sha256()
-  for path, leaf in sorted(trees.flatten(variables).items()):
-    if not path.startswith('params/head/'):
-      digest.update(path.encode() + np.asarray(leaf).tobytes())
-  examples = task.sets['train']
-  digest.update(np.ascontiguousarray(examples.labels, np.int32))
-  images = getattr(examples, 'images', None)
-  if isinstance(images, np.ndarray):
-    digest.update(np.ascontiguousarray(images))
   device = jax.devices()[0]
   for each in (
+    *(fingerprints.of_weights(variables), fingerprints.of_images(train)),
     *(dataclasses.asdict(task.preprocess), dataclasses.asdict(task.recipe)),
     *(task.model, task.data_sha256, seed, task.eval_batch_size),
     *(task.mesh.shape, device.device_kind, jax.__version__),

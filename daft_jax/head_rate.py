@@ -13,7 +13,6 @@ curvature h below 2 (1 + m) / h (Polyak 1964), Nesterov's below 2 (1 + m) /
 were 0.8 of it (README.md). The bias is a feature that is always 1.
 """
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Mapping
@@ -23,9 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import bn, evaluate, processes, sharding
+from daft_jax import evaluate, processes, sharding
 from daft_jax.methods import Stage
 from daft_jax.task import Task
+from daft_jax.train import parts
 
 PyTree = Any
 
@@ -42,7 +42,7 @@ def curvature(
   Features are those of the stage's own pass: normalised by the batch, or by
   the running statistics.
   """
-  step = _get_step(task.model, stage.norm, task.mesh)
+  step = _get_step(task.model, stage.norm, task.parts, task.mesh)
   variables = evaluate.on_mesh(variables, task.mesh)
   count = -(-_IMAGES // task.batch_size)
   found = []
@@ -107,20 +107,14 @@ def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=32)
-def _get_step(model: Any, norm: str, mesh: Any) -> Callable[..., Any]:
+def _get_step(
+  model: Any, norm: str, how: parts.Parts, mesh: Any
+) -> Callable[..., Any]:
   """The jitted features of one batch, and which of its rows count."""
 
   def step(variables: PyTree, batch: dict[str, Any]) -> Any:
-    image, mask = batch['image'], batch.get('mask')
-    rows = jnp.ones(len(image), bool) if mask is None else mask
-    if norm == 'running':
-      _, found = model.apply(variables, image, train=False)
-      return found['pre_logits'], rows
-    masked = contextlib.nullcontext() if mask is None else bn.batch_mask(mask)
-    with masked:
-      (_, found), _ = model.apply(
-        variables, image, train=True, mutable=['batch_stats']
-      )
-    return found['pre_logits'], rows
+    mask = batch.get('mask')
+    rows = jnp.ones(len(batch['image']), bool) if mask is None else mask
+    return parts.features(model, norm, how, variables, batch), rows
 
   return jax.jit(step, out_shardings=sharding.replicated(mesh))

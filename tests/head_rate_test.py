@@ -83,6 +83,7 @@ def task_of(model, count=32):
     model=model,
     mesh=sharding.make_mesh(1),
     batch_size=count,
+    parts=train.Parts(),
     step_batches=lambda seed, epoch, first=0: iter([batch] * 6),
   )
 

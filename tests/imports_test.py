@@ -23,7 +23,7 @@ LAYERS = (
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'peers'),
-    'disclosed',
+    *('disclosed', 'fingerprints'),
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),

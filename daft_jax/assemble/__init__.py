@@ -26,7 +26,7 @@ from daft_jax.data.suites import Suite
 from daft_jax.methods import METHODS
 from daft_jax.settings import ConfigError, about
 from daft_jax.task import Task
-from daft_jax.train.parts import Parts, check_micro_batches
+from daft_jax.train.parts import Parts, check_groups, check_micro_batches
 
 __all__ = ('SCRATCH', 'Backbone', 'make_task')
 
@@ -104,9 +104,11 @@ def make_task(
 
 def _parts(config: Mapping[str, Any], mesh: sharding.Mesh) -> Parts:
   """In which parts a step computes a batch."""
-  parts = Parts(config['grad_accum_steps'])
+  parts = Parts(config['grad_accum_steps'], config['bn_group_size'])
   with about('grad_accum_steps'):
     check_micro_batches(parts, config['batch_size'], mesh)
+  with about('bn_group_size'):
+    check_groups(parts, config['batch_size'])
   return parts
 
 

@@ -100,6 +100,7 @@ RULES: dict[str, Rule] = {
   'batch_size': Rule(int, _FROM_1, _whole(1)),
   'eval_batch_size': Rule(int, _FROM_1, _whole(1)),
   'grad_accum_steps': Rule(int, _FROM_1, _whole(1)),
+  'bn_group_size': Rule(int, f'{_FROM_0}, 0 for all examples', _whole(0)),
   'augment': Rule(str, 'a name or None', bool, empty=True),
   'bn_estimator': _words('pooled', 'batch_mean'),
   'optimizer.name': _words('sgd', 'adamw'),

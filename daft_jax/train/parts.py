@@ -32,9 +32,12 @@ class Parts:
     grad_accum_steps: micro-batches that a step computes one after another, so
       that only one needs memory. Of n, the i-th has the rows i, i + n, i + 2 n,
       ...: some of every device, and padding is spread evenly.
+    bn_group_size: consecutive rows of a micro-batch that a BatchNorm on batch
+      statistics takes them over; 0: all of the micro-batch.
   """
 
   grad_accum_steps: int = 1
+  bn_group_size: int = 0
 
 
 WHOLE = Parts()
@@ -72,6 +75,21 @@ def check_micro_batches(parts: Parts, batch_size: int, mesh: Any) -> None:
     )
 
 
+def check_groups(parts: Parts, batch_size: int) -> None:
+  """Raises ValueError unless groups of BatchNorm are of one size.
+
+  Example:
+    >>> check_groups(Parts(bn_group_size=16), 64)
+  """
+  size, rows = parts.bn_group_size, batch_size // parts.grad_accum_steps
+  if size and rows % size:
+    fits = max(n for n in range(1, min(size, rows) + 1) if rows % n == 0)
+    raise ValueError(
+      f'it is {size}, which does not divide the {rows} rows that a step '
+      f'computes at a time: say {fits}, or 0 for all of them'
+    )
+
+
 def gradients(
   model: Any,
   norm: str,
@@ -81,9 +99,9 @@ def gradients(
 ) -> Found:
   """The gradient of the mean loss of a batch, and what is found on the way.
 
-  Where BatchNorm is on batch statistics, a micro-batch is normalised by its
-  own. The running statistics move once, by the mean over the micro-batches of
-  where each alone would move them, weighted by examples: mean of means, and
+  Where BatchNorm is on batch statistics, a micro-batch, or each group of it, is
+  normalised by its own. The running statistics move once, by the mean over them
+  of where each alone would move them, weighted by examples: mean of means, and
   mean of variances, as of devices that do not share statistics.
 
   Args:
@@ -96,11 +114,41 @@ def gradients(
   rows = _rows(batch)
   mask = rows.get('mask')
   count = jnp.asarray(len(rows['label'])) if mask is None else mask.sum()
-  alone = parts.grad_accum_steps == 1
-  part = functools.partial(_part, model, norm, alone, variables, count)
-  if alone:
+  part = functools.partial(_part, model, norm, parts, variables, count)
+  if parts.grad_accum_steps == 1:
     return part(rows)
   return _in_turn(part, rows, parts.grad_accum_steps)
+
+
+def features(
+  model: Any,
+  norm: str,
+  parts: Parts,
+  variables: PyTree,
+  batch: dict[str, Any],
+) -> jax.Array:
+  """'pre_logits' [B, D] of a batch as a step has them, images not mixed."""
+  image, mask = batch['image'], batch.get('mask')
+  if norm != 'batch':
+    return model.apply(variables, image, train=False)[1]['pre_logits']
+  count = parts.grad_accum_steps
+  size = parts.bn_group_size or len(image) // count
+
+  def group(image: jax.Array, mask: jax.Array | None) -> jax.Array:
+    (_, found), _ = _normed_group(model, variables, image, mask)
+    return found['pre_logits']
+
+  groups = jax.tree.map(
+    lambda x: _micro(x, count).reshape(-1, size, *x.shape[1:]), (image, mask)
+  )
+  found = jax.vmap(group)(*groups)
+  found = found.reshape(count, -1, found.shape[-1]).swapaxes(0, 1)
+  return found.reshape(len(image), -1)
+
+
+def _micro(x: jax.Array, count: int) -> jax.Array:
+  """[B, ...] -> [count, B / count, ...], see `Parts`."""
+  return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
 
 
 def _rows(batch: dict[str, Any]) -> Rows:
@@ -114,9 +162,7 @@ def _rows(batch: dict[str, Any]) -> Rows:
 
 def _in_turn(part: Any, rows: Rows, count: int) -> Found:
   """The sum over micro-batches, of which one is in memory at a time."""
-  micro = jax.tree.map(
-    lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), rows
-  )
+  micro = jax.tree.map(lambda x: _micro(x, count), rows)
   one = jax.eval_shape(part, jax.tree.map(lambda x: x[0], micro))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
 
@@ -129,12 +175,12 @@ def _in_turn(part: Any, rows: Rows, count: int) -> Found:
 def _part(
   model: Any,
   norm: str,
-  alone: bool,
+  parts: Parts,
   variables: tuple[PyTree, PyTree, PyTree],
   count: jax.Array,
   rows: Rows,
 ) -> Found:
-  """What rows add to a batch of `count` examples; `alone`: they are all."""
+  """What the rows of a micro-batch add to a batch of `count` examples."""
   trained, frozen, batch_stats = variables
   mask = rows.get('mask')
   valid = jnp.ones(len(rows['label']), bool) if mask is None else mask
@@ -147,10 +193,13 @@ def _part(
     if norm != 'batch':
       logits, _ = model.apply(variables, rows['image'], train=False)
       stats = ()
-    elif alone:
-      logits, stats = _normed(model, variables, rows['image'], mask)
+    elif parts == WHOLE:
+      (logits, _), stats = _normed(model, variables, rows['image'], mask)
     else:
-      logits, stats = _weighted(model, variables, rows['image'], mask, count)
+      size = parts.bn_group_size or len(valid)
+      logits, stats = _grouped(
+        model, variables, rows['image'], mask, size, count
+      )
     sums = metrics.batch_sums(logits, rows['label'], valid)
     if 'other' in rows:
       sums['loss'] = _mixed_loss(logits, rows, valid)
@@ -164,31 +213,45 @@ def _part(
 
 def _normed(
   model: Any, variables: PyTree, image: jax.Array, mask: jax.Array | None
-) -> tuple[jax.Array, PyTree]:
-  """Logits by batch statistics, and the new running statistics."""
+) -> tuple[Any, PyTree]:
+  """What a model returns by batch statistics, and new running statistics."""
   masked = bn.batch_mask(mask) if mask is not None else contextlib.nullcontext()
   with masked:
-    (logits, _), updated = model.apply(
+    found, updated = model.apply(
       variables, image, train=True, mutable=['batch_stats']
     )
-  return logits, updated['batch_stats']
+  return found, updated['batch_stats']
 
 
-def _weighted(
+def _normed_group(
+  model: Any, variables: PyTree, image: jax.Array, mask: jax.Array | None
+) -> tuple[Any, PyTree]:
+  """The same of rows that may all be padding: finite, and not to be used."""
+  mask = None if mask is None else mask | ~mask.any()
+  return _normed(model, variables, image, mask)
+
+
+def _grouped(
   model: Any,
   variables: PyTree,
   image: jax.Array,
   mask: jax.Array | None,
+  size: int,
   count: jax.Array,
 ) -> tuple[jax.Array, PyTree]:
-  """The same of a part; statistics weighted by its share of `count`."""
-  if mask is None:
-    share = len(image) / count
-  else:
-    share = mask.sum() / count
-    mask = mask | ~mask.any()  # Finite, if nothing counts: the share is 0.
-  logits, stats = _normed(model, variables, image, mask)
-  return logits, jax.tree.map(lambda x: share * x, stats)
+  """Logits by groups; statistics are weighted by their share of `count`."""
+
+  def group(image: jax.Array, mask: jax.Array | None) -> Any:
+    share = (len(image) if mask is None else mask.sum()) / count
+    (logits, _), stats = _normed_group(model, variables, image, mask)
+    return logits, jax.tree.map(lambda x: share * x, stats)
+
+  groups = jax.tree.map(
+    lambda x: x.reshape(-1, size, *x.shape[1:]), (image, mask)
+  )
+  logits, stats = jax.vmap(group)(*groups)
+  logits = logits.reshape(-1, logits.shape[-1])
+  return logits, jax.tree.map(lambda x: x.sum(0), stats)
 
 
 def _mixed_loss(logits: jax.Array, rows: Rows, valid: jax.Array) -> jax.Array:

@@ -26,6 +26,7 @@ RANGES = {
   'batch_size': '-64',
   'eval_batch_size': '0',
   'grad_accum_steps': '0',
+  'bn_group_size': '-1',
   'augment': '',
   'bn_estimator': 'mean',
   'optimizer.name': 'adam',
@@ -242,6 +243,12 @@ CONFLICTS = [
     ('--config.grad_accum_steps=3', '--config.batch_size=64'),
     'config.grad_accum_steps: it is 3, and a device has',
     'say 2, or change batch_size',
+  ),
+  Case(
+    'groups of BatchNorm that do not divide a batch',
+    ('--config.bn_group_size=24', '--config.batch_size=64'),
+    'config.bn_group_size: it is 24, which does not divide the 64 rows',
+    'say 16, or 0 for all of them',
   ),
   Case(
     'an evaluation batch that devices cannot share',

@@ -1,6 +1,7 @@
 """A batch in parts: what is added up is what the whole batch gives."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -142,14 +143,53 @@ def test_micro_batches_are_normalised_by_their_own_statistics(real):
   assert moved.max() > 1e-3
 
 
+# Groups of 4 rows: 8 of the whole batch, 2 of each of 4 micro-batches; of 30
+# examples one has 2, of 3 all but one have none.
+@pytest.mark.parametrize('real', [None, 30, 3])
+@pytest.mark.parametrize('steps', [1, 4])
+def test_groups_are_normalised_by_their_own_statistics(steps, real):
+  data = batch(real)
+  found = gradients(Parts(steps, bn_group_size=4), 'batch', data)
+  rows = np.arange(ROWS).reshape(-1, steps).T.reshape(-1, 4)
+  grads, stats = added(data, rows)
+  assert_close(found.grads, grads, **CLOSE)
+  assert_close(found.batch_stats, stats, **CLOSE)
+
+
+def test_groups_are_nothing_on_running_statistics():
+  data = batch(30)
+  whole = gradients(Parts(), 'running', data)
+  found = gradients(Parts(bn_group_size=4), 'running', data)
+  assert_close(found, whole, rtol=0, atol=0)
+
+
+def test_a_group_of_all_rows_is_the_whole_batch():
+  data = batch(30)
+  whole = gradients(Parts(), 'batch', data)
+  assert_close(gradients(Parts(1, ROWS), 'batch', data), whole, **CLOSE)
+
+
+@pytest.mark.parametrize('steps', [1, 4])
+def test_features_are_those_of_the_groups(steps):
+  data, how = batch(30), Parts(steps, bn_group_size=4)
+  compute = jax.jit(functools.partial(parts.features, net(), 'batch', how))
+  found = np.asarray(compute(start(), data))
+  rows = np.arange(ROWS).reshape(-1, steps).T.reshape(-1, 4)[0]
+  (_, alone), _ = net().apply(
+    start(), data['image'][rows], train=True, mutable=['batch_stats']
+  )
+  np.testing.assert_allclose(found[rows], alone['pre_logits'], **CLOSE)
+
+
 def test_a_batch_of_padding_is_refused_in_parts_too():
   found = gradients(Parts(4), 'batch', batch(0))
   assert not np.isfinite(found.batch_stats['bn1']['mean']).any()
 
 
-def test_micro_batches_agree_on_four_devices():
+@pytest.mark.parametrize('how', [Parts(4), Parts(1, 8), Parts(2, 4)])
+def test_parts_agree_on_four_devices(how):
   data = batch(30)
-  one, four = (gradients(Parts(4), 'batch', data, n) for n in (1, 4))
+  one, four = (gradients(how, 'batch', data, n) for n in (1, 4))
   assert_close(four, one, **CLOSE)
 
 
@@ -169,6 +209,19 @@ def test_micro_batches_take_less_memory_and_move_no_images():
   assert peaks[1] < 0.5 * peaks[0]
   for moved in ('all-gather', 'all-to-all', 'collective-permute'):
     assert moved not in four.as_text()
+
+
+def test_groups_on_one_device_need_no_communication():
+  """But for gradients and for what is counted."""
+  data, norms = batch(30), len(trees.flatten(start()['batch_stats'])) // 2
+  inside, across = (
+    compiled(Parts(bn_group_size=n), data, devices=4).as_text() for n in (8, 0)
+  )
+  count = functools.partial(re.findall, r'(all-\w+|collective-\w+)\(')
+  assert set(count(inside)) == {'all-reduce'}
+  # The gradient, the examples of the batch, and what is counted of them.
+  assert len(count(inside)) <= 3
+  assert len(count(across)) >= 3 * norms
 
 
 def fit(how, norm, data):
