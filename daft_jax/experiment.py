@@ -43,6 +43,7 @@ def run(
   model: Any = None,
   variables: PyTree = None,
   preprocess: Preprocess | None = None,
+  command: str = '',
 ) -> dict[str, dict[str, Any] | None]:
   """Runs what is not finished of an experiment; writes the report.
 
@@ -54,6 +55,7 @@ def run(
       'pre_logits', and its classifier is `params/head`.
     variables: its pretrained {'params', 'batch_stats'}; never changed.
     preprocess: what it expects; default: the suite's size, mean and std 0.5.
+    command: what was typed, for the record.
 
   Returns:
     For each method, at the rates that ID validation chose, the means over
@@ -78,7 +80,8 @@ def run(
   for line in arrangement.describe(task, config['optimizer']):
     print(line, flush=True)
   shared = provenance.shared_settings(config, task)
-  print(provenance.open_workdir(workdir, config, task, shared), flush=True)
+  promise = provenance.open_workdir(workdir, config, task, shared, command)
+  print(promise, flush=True)
   with contextlib.closing(task.feed):
     if config['eval_only']:
       further.evaluate_further(workdir, task, results.read(workdir))

@@ -25,7 +25,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from daft_jax import experiment, names, results, settings, signals, writer
+from daft_jax import (
+  disclosed,
+  experiment,
+  names,
+  results,
+  settings,
+  signals,
+  writer,
+)
 from daft_jax.checkpoint import CheckpointError
 from daft_jax.data.records import DataError
 
@@ -58,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     config, workdir = parse(argv)
     with writer.messages(), signals.handled():
-      found = experiment.run(config, workdir)
+      found = experiment.run(config, workdir, command=disclosed.command(argv))
   except (settings.ConfigError, results.ResultsError) as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 2

@@ -23,6 +23,7 @@ LAYERS = (
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
+    'disclosed',
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),

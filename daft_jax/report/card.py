@@ -75,6 +75,8 @@ def _facts(
     yield [Strong('Input:'), f' RGB images; {text}.']
   settings = about.get('settings', {})
   parts = [Strong('Trained on:'), ' suite ', Code(line['suite'])]
+  if images := (about.get('images') or {}).get('train'):
+    parts.append(f', {images:,} images')
   for name, value in (
     ('learning rate', line['lr']),
     ('head', line['head_lr']),

@@ -33,10 +33,8 @@ _USED = {
 
 # What of: a field of the records.
 _FINGERPRINTS = {'images': 'data_sha256', 'weights': 'weights_sha256'}
-_MOST_FINGERPRINTS = 100
-_MOST_COMMANDS = 50  # the last ones
 _MOST_LISTED = 100_000  # characters of an experiment
-_LONGEST = 1000  # of a command, a name
+_LONGEST = 200  # of a fingerprint
 
 
 def chosen(
@@ -73,16 +71,13 @@ def versions(
   said: list[blocks.Text] = []
   if listed:
     said.append([f'Versions: {", ".join(listed)}.'])
-  records = [*experiments.values(), *lines]
   said += [
-    [f'SHA-256 of the {what}: ', *fingerprint]
+    [f'SHA-256 of the {what}: ', blocks.Code(fingerprint)]
     for what, field in _FINGERPRINTS.items()
-    for fingerprint in fingerprints(records, field)
+    for fingerprint in fingerprints(experiments.values(), field)
   ]
-  commands = [
-    x[:_LONGEST] for e in experiments.values() for x in e.get('commands') or ()
-  ]
-  run = '\n'.join(dict.fromkeys(commands[-_MOST_COMMANDS:]))
+  commands = [x for e in experiments.values() for x in e.get('commands') or ()]
+  run = '\n'.join(dict.fromkeys(commands))
   inside: list[blocks.Block] = []
   for workdir, experiment in experiments.items():
     if len(experiments) > 1:
@@ -99,29 +94,17 @@ def versions(
   ]
 
 
-def fingerprints(
-  records: Iterable[Mapping[str, Any]], field: str
-) -> list[blocks.Text]:
+def fingerprints(records: Iterable[Mapping[str, Any]], field: str) -> list[str]:
   """The different values of a field of records, or of their settings.
-
-  A value is text, or an object of a text for each set.
 
   Example:
     >>> fingerprints([{'settings': {'x': 'ab'}}, {'x': 'ab'}], 'x')
-    [[Code(text='ab')]]
+    ['ab']
   """
-  found: dict[tuple[str, str], None] = {}
-  for record in records:
-    for place in (record, record.get('settings') or {}):
-      value = place.get(field)
-      each = value if isinstance(value, dict) else {'': value}
-      for name, digest in each.items():
-        if isinstance(digest, str) and digest:
-          found[name[:_LONGEST], digest[:_LONGEST]] = None
-  return [
-    [*([blocks.Code(name), ' '] if name else []), blocks.Code(digest)]
-    for name, digest in [*found][:_MOST_FINGERPRINTS]
-  ]
+  places = (y for x in records for y in (x, x.get('settings') or {}))
+  values = (place.get(field) for place in places)
+  found = (x[:_LONGEST] for x in values if isinstance(x, str) and x)
+  return list(dict.fromkeys(found))
 
 
 def _differences(

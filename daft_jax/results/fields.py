@@ -166,12 +166,22 @@ EXPERIMENT: dict[str, Field] = {
     lambda value: value is None or _is_name(value),
   ),
   'config/dtype': _NAME,
+  'commands': Field('it has to be a list of names, or null', _are_names),
+  'images': Field(
+    'it has to be an object, or null',
+    lambda value: value is None or isinstance(value, dict),
+  ),
+  'images/*': Field(
+    'it has to be a whole number from 0 to 10**12',
+    lambda value: type(value) is int and 0 <= value <= 10**12,
+  ),
+  'data_sha256': _NAME,
   'num_classes': Field(
     f'it has to be a whole number from 1 to {MOST_CLASSES:,}',
     lambda value: type(value) is int and 1 <= value <= MOST_CLASSES,
   ),
   **dict.fromkeys(('settings', 'machine'), _CONFIG),
-  **dict.fromkeys(('classes', 'commands', 'notes'), _TEXTS),
+  **dict.fromkeys(('classes', 'notes'), _TEXTS),
 }
 
 # Lines of metrics.jsonl and timings.jsonl.

@@ -242,6 +242,9 @@ REFUSED = {
   'a number for a lap': logs(TIMES, b'{"what": 1, "seconds": 1}'),
   'a number of commands': experiment(commands=5),
   'commands of lists': experiment(commands=[[]]),
+  'escape codes in a command': experiment(commands=[CODES]),
+  'an object for a fingerprint': experiment(data_sha256={'a': 'b'}),
+  'a long fingerprint': experiment(data_sha256='x' * 1_000_000),
   'settings of a list': experiment(settings=[1]),
   'a list for a machine': experiment(machine=['cpu']),
   'few bins': sums(bin_correct=np.ones(3)),
@@ -339,8 +342,8 @@ CLEAN = {
     b' s"}\n' % (b'9' * 900),
   ),
   'odd records': experiment(
-    commands=[CODES, *NAMES.values(), '```', '\n'],
-    data_sha256={CODES: CODES, 'a': HUGE, 'b': None},
+    commands=[*NAMES.values(), '```'],
+    data_sha256=NAMES['script'],
     settings={
       **{'epochs': HUGE, 'batch_size': [1], 'data_sha256': CODES},
       'weights_sha256': {'<b>': '<i>'},
@@ -348,14 +351,14 @@ CLEAN = {
     preprocess={CODES: HUGE, '<b>': [[CODES]]},
   ),
   'long records': experiment(
-    **dict.fromkeys(('commands', 'classes', 'notes'), ['x' * 1_000_000] * 10),
-    **dict.fromkeys(('data_sha256', 'weights_sha256'), 'x' * 1_000_000),
+    **dict.fromkeys(('classes', 'notes'), ['x' * 1_000_000] * 10),
+    weights_sha256='x' * 1_000_000,
     preprocess={'x' * 1_000_000: 'x' * 1_000_000},
     settings={'epochs': 'x' * 1_000_000},
   ),
   'many records': experiment(
-    commands=['x'] * 100_000,
-    data_sha256=dict.fromkeys(map(str, range(100_000)), 'x'),
+    commands=[f'{i} {"x" * 900}' for i in range(1000)],
+    images={str(i): i for i in range(100_000)},
   ),
   'odd epochs and batches': experiment(
     settings={'epochs': -1e99, 'batch_size': True}, num_classes=1_000_000
