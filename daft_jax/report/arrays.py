@@ -3,8 +3,8 @@
 for split, measure, counts, edges in read(path, ('id_test', 'mnist')):
   print(split, measure, counts.sum())              # 'mnist', 'l2', 5000
 by_layer(path, 'bn_shift', ('mean',))              # {'bn1': (0.69,), ...}
-sums(path, ('id_test',), CLASSES)['id_test']       # [2, C]: images, right ones
 after, before, labels = sample(path, 'id_test')    # [n, D], [n, D], [n]
+sums(path, ('id_test',), CLASSES)['id_test']       # [2, C]: images, right ones
 
 What it takes to read them is bounded, whatever the file says of itself.
 """
