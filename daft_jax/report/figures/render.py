@@ -25,7 +25,7 @@ _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 def png(figure: Any) -> bytes:
   """Renders a figure on white; what comes after has the same layout."""
   found = _saved(figure, 'png', facecolor='white')
-  figure.set_layout_engine('none')
+  figure.set_layout_engine(None)
   return found
 
 
