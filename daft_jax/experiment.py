@@ -115,7 +115,7 @@ def _finish(config: Mapping[str, Any], workdir: pathlib.Path) -> list[Any]:
       grid.prune(workdir, lines)
     report.write_report(workdir)
   print(report.console_table(lines))
-  print(f'report: {workdir / "report.md"}')
+  print(f'report: {workdir / "report.html"}')
   return lines
 
 
