@@ -67,7 +67,8 @@ def run(
     ConfigError: a field of the config, named, or a workdir that holds an
       experiment with other settings.
   """
-  config = check(config)
+  with processes.together():
+    config = check(config)
   workdir = pathlib.Path(workdir).resolve()
   own = None
   if model is not None:
