@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from daft_jax import (
+  alike,
   arrangement,
   assemble,
   checkpoint,
@@ -45,6 +46,7 @@ def run(
   model: Any = None,
   variables: PyTree = None,
   preprocess: Preprocess | None = None,
+  command: str = '',
 ) -> dict[str, dict[str, Any] | None]:
   """Runs what is not finished of an experiment; writes the report.
 
@@ -56,6 +58,7 @@ def run(
       'pre_logits', and its classifier is `params/head`.
     variables: its pretrained {'params', 'batch_stats'}; never changed.
     preprocess: what it expects; default: the suite's size, mean and std 0.5.
+    command: what was typed, for the record.
 
   Returns:
     For each method, at the rates that ID validation chose, the means over
@@ -73,19 +76,19 @@ def run(
   own = None
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
-  provenance.check_alike(config)
+  alike.check_config(config)
   with processes.together():
     recorded = processes.from_first(
       lambda: provenance.recorded_residency(workdir)
     )
     task = assemble.make_task(config, own, recorded=recorded)
     shared = provenance.shared_settings(config, task)
-  provenance.check_alike_read(shared)
+  alike.check_read(shared)
   for note in (*task.notes, *arrangement.describe(task, config['optimizer'])):
     _say(note)
   _say(
     processes.from_first(
-      lambda: provenance.open_workdir(workdir, config, task, shared)
+      lambda: provenance.open_workdir(workdir, config, task, shared, command)
     )
   )
   with contextlib.closing(task.feed):

@@ -15,17 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import __version__, locks, machine, processes, results, trees
+from daft_jax import (
+  __version__,
+  disclosed,
+  locks,
+  machine,
+  results,
+  trees,
+)
+from daft_jax.data.sources import ImageSet
 from daft_jax.settings import ConfigError
 from daft_jax.task import Task
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 _DATA = 'data_sha256'
+_COMMANDS = 20  # that are on record
 _SAVED = 10  # variables: start, three epochs with momenta, one on its way
-# Fields of a config that may differ from host to host.
-_OF_HOSTS = ('weights_path', 'data/dir', 'data/root', 'data/ood')
-_OF_HOSTS += ('data/workers', 'data/timeout')
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
 _SHARED += ('bn_estimator', 'optimizer', 'selection', 'nonfinite')
@@ -54,46 +60,20 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
   }
 
 
-def check_alike(config: Mapping[str, Any]) -> None:
-  """Of several processes: refuses those that were given another config.
-
-  Where files lie may differ from host to host; what is in them may not.
-
-  Raises:
-    ConfigError: in each of them; names what differs.
-  """
-  given = trees.flatten(_plain(config))
-  _refuse_other({k: given[k] for k in given if k not in _OF_HOSTS}, 'config.')
-
-
-def check_alike_read(shared: Mapping[str, Any]) -> None:
-  """The same of `shared_settings`, and so of weights and images."""
-  _refuse_other(trees.flatten(_plain(shared)), '')
-
-
-def _refuse_other(mine: dict[str, Any], prefix: str) -> None:
-  every = processes.gathered([mine])
-  for index, other in enumerate(every):
-    names = dict.fromkeys([*every[0], *other])
-    differ = [x for x in names if every[0].get(x) != other.get(x)]
-    if differ:
-      shown = ', '.join(prefix + x.replace('/', '.') for x in differ)
-      raise processes.mark_told(
-        ConfigError(
-          f'process {index} has other settings than process 0 '
-          f'({shown}): give all of them the same command, and the same weights '
-          'and images'
-        )
-      )
-
-
 def open_workdir(
   workdir: pathlib.Path,
   config: Mapping[str, Any],
   task: Task,
   shared: dict[str, Any],
+  command: str = '',
 ) -> str:
   """Makes the folder, or checks that it belongs to these settings.
+
+  Args:
+    workdir, config, task: of the experiment.
+    shared: from `shared_settings`.
+    command: what was typed, see `disclosed.command`; the record has the latest
+      `_COMMANDS`.
 
   Returns:
     A line: what a repeat gives, see `machine.promise`.
@@ -111,7 +91,7 @@ def open_workdir(
     workdir.mkdir(parents=True, exist_ok=True)
     _check_room(workdir, task)
     with locks.held(workdir / locks.NAME, wait=True):
-      return _open(workdir, config, task, shared)
+      return _open(workdir, config, task, shared, command)
   except OSError as error:
     raise ConfigError(
       f'--workdir {workdir} cannot be made or written ({error.strerror}); '
@@ -124,10 +104,12 @@ def _open(
   config: Mapping[str, Any],
   task: Task,
   shared: dict[str, Any],
+  command: str,
 ) -> str:
   """With the lock: checks or sets aside what is there, and writes anew."""
   methods = list(config['methods'])
   now, begun = machine.describe(task.mesh), None
+  commands: list[str] = []
   if _exists(workdir):
     before = results.read_experiment(workdir)
     settings, wanted = before.get('settings', {}), shared
@@ -137,9 +119,14 @@ def _open(
       known = (before.get('config') or {}).get('methods') or ()
       methods = list(dict.fromkeys([*known, *methods]))
       begun = before.get('machine')
+      commands = before.get('commands') or []
     if config['eval_only']:
       return machine.promise(now, begun)
-  about = _about(config, task, shared, methods) | {'machine': begun or now}
+  commands = [x for x in commands if x != command] + [command] * bool(command)
+  about = _about(config, task, shared, methods) | {
+    'machine': begun or now,
+    'commands': commands[-_COMMANDS:],
+  }
   results.atomic_write(
     workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
   )
@@ -169,7 +156,6 @@ def _about(
   methods: list[str],
 ) -> dict[str, Any]:
   """What experiment.json says."""
-  path = config['weights_path']
   return {
     'suite': task.suite,
     'backbone': task.backbone,
@@ -179,16 +165,28 @@ def _about(
     'settings': shared,
     'classes': list(task.classes),
     'residency': task.residency,
-    'notes': [_without_places(x, config['data']) for x in task.notes],
-    # A report is shown to others: names, not where files lie.
-    'config': {
-      **config,
-      'methods': methods,
-      'weights_path': path and pathlib.Path(path).name,
-      'data': _without_folders(config['data']),
-    },
+    'notes': [disclosed.note(x, config['data']) for x in task.notes],
+    'images': {name: len(examples) for name, examples in task.sets.items()},
+    'data_sha256': _data_sha256(task),
+    'config': {**disclosed.config(config), 'methods': methods},
     'versions': versions(),
   }
+
+
+def _data_sha256(task: Task) -> str:
+  """Of all sets: names, labels in their order, and pixels that are in memory.
+
+  That of a folder is of its files.
+  """
+  if task.data_sha256:
+    return task.data_sha256
+  digest = hashlib.sha256()
+  for name, examples in sorted(task.sets.items()):
+    digest.update(f'{name} {len(examples)} '.encode())
+    digest.update(np.ascontiguousarray(examples.labels, np.int32))
+    if isinstance(examples, ImageSet):
+      digest.update(np.ascontiguousarray(examples.images))
+  return digest.hexdigest()
 
 
 def recorded_residency(workdir: pathlib.Path) -> str | None:
@@ -202,36 +200,9 @@ def _of_folder(task: Task) -> dict[str, Any]:
   return {_DATA: task.data_sha256, 'classes': list(task.classes)}
 
 
-def _folders(data: Mapping[str, Any]) -> list[pathlib.Path]:
-  """The folders of images of one's own, `~` expanded."""
-  given = [pair.partition('=')[2] for pair in data['ood']]
-  given += [data['root']] if data['root'] else []
-  return [pathlib.Path(folder).expanduser() for folder in given]
-
-
-def _without_places(note: str, data: Mapping[str, Any]) -> str:
-  folders = _folders(data)
-  folders += [pathlib.Path(data['dir']).expanduser()] if data['dir'] else []
-  for folder in folders:
-    note = note.replace(str(folder), folder.name)
-  return note
-
-
-def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
-  ood = data['ood']
-  names = {
-    key: data[key] and pathlib.Path(data[key]).name for key in ('root', 'dir')
-  }
-  return {
-    **data,
-    **names,
-    'ood': [pair.partition('=')[0] for pair in ood],
-  }
-
-
 def _check_place(workdir: pathlib.Path, data: Mapping[str, Any]) -> None:
   """A workdir among the images would be a class of the next run."""
-  for folder in _folders(data):
+  for folder in disclosed.folders(data):
     place = folder.resolve()
     if workdir.is_relative_to(place):
       raise ConfigError(

@@ -204,7 +204,8 @@ def _job(
   def on_epoch(line: dict[str, Any]) -> None:
     count.add(len(task.sets['id_val']))
     log.metrics({'stage': stage.name, **line})
-    log.lap(f'{stage.name} epoch {line["epoch"]}')
+    images = len(task.sets['train'])
+    log.lap(f'{stage.name} epoch {line["epoch"]}', images=images)
     count.out.progress(
       f'{point.method} {point.seed}  epoch {line["epoch"]}/{options.epochs}'
       f'  loss {line["loss"]:.3f}  id_val {line["id_val"]:.3f}'

@@ -23,6 +23,7 @@ LAYERS = (
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
     *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'peers'),
+    'disclosed',
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe', 'probe.*'),
@@ -37,7 +38,7 @@ LAYERS = (
   ('search',),
   (
     *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
-    'arrangement',
+    *('alike', 'arrangement'),
   ),
   ('diverged',),
   ('trial', 'further'),

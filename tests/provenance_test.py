@@ -5,7 +5,7 @@ import json
 import pytest
 
 import daft_jax
-from daft_jax import results, settings
+from daft_jax import disclosed, results, settings
 from tests.mistakes import files
 
 
@@ -67,3 +67,35 @@ def test_a_disk_without_room_is_said_before_anything(tiny_config, tmp_path):
       daft_jax.run(tiny_config(methods=('lp',)), disk / 'new')
   finally:
     files.unmount(disk)
+
+
+def test_the_record_has_commands_without_places(tiny_config, tmp_path):
+  config = tiny_config(methods=('lp',))
+  typed = [
+    ['--config=/home/x/configs/a.py:epochs=1', f'--workdir={tmp_path}'],
+    ['--config', 'configs/a.py', '--config.data.ood=a=/data/b+c=~/d/'],
+  ]
+  for argv in [*typed, typed[0]]:
+    daft_jax.run(config, tmp_path, command=disclosed.command(argv))
+  record = results.read_experiment(tmp_path)
+  assert record['commands'] == [
+    'python -m daft_jax.main --config configs/a.py --config.data.ood=a=b+c=d',
+    'python -m daft_jax.main --config=configs/a.py:epochs=1 '
+    f'--workdir={tmp_path.name}',
+  ]
+  assert record['images']['id_test'] == 70 and record['images']['train'] > 0
+
+
+def test_other_images_have_another_fingerprint(tiny_config, tmp_path):
+  found = []
+  for seed, name in enumerate(('a', 'b', 'c')):
+    config = tiny_config(methods=('lp',), seeds=(seed,))
+    config['image_size'] = 12 if name != 'c' else 10
+    daft_jax.run(config, tmp_path / name)
+    found.append(results.read_experiment(tmp_path / name)['data_sha256'])
+  assert found[0] == found[1] != found[2] and len(found[2]) == 64
+
+
+def test_commands_are_bounded_and_printable():
+  command = disclosed.command(['--config=x\x1b[31m.py', 'y' * 5000])
+  assert command.isprintable() and len(command) <= 1000

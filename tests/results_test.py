@@ -287,7 +287,7 @@ def test_choices_keep_the_order_of_methods():
   assert results.choose([]) == {}
 
 
-def test_summary_is_mean_and_deviation_over_seeds():
+def test_summary_is_mean_and_interval_over_seeds():
   lines = [
     make(seed=0, id_test=0.8, ood={'a': 0.1, 'b': 0.5}),
     make(seed=1, id_test=0.9, ood={'a': 0.3}),
@@ -296,11 +296,11 @@ def test_summary_is_mean_and_deviation_over_seeds():
   (row,) = summary.summarize(lines)
   assert row.method == 'ft' and row.choice.lr == 0.1
   assert row.id_test.mean == pytest.approx(0.85)
-  assert row.id_test.std == pytest.approx(0.1 / math.sqrt(2))
+  assert row.id_test.half == pytest.approx(6.314 * 0.05)
   assert row.ood['a'].mean == pytest.approx(0.2)
   assert math.isnan(row.ood['b'].mean)  # one seed lacks it
   (row,) = summary.summarize(lines[:1])
-  assert row.id_test.mean == 0.8 and math.isnan(row.id_test.std)
+  assert row.id_test.mean == 0.8 and math.isnan(row.id_test.half)
 
 
 @pytest.mark.parametrize(

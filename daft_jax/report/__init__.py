@@ -29,13 +29,17 @@ PathLike = results.PathLike
 
 
 def write_report(
-  workdirs: Sequence[PathLike] | PathLike, output: PathLike | None = None
+  workdirs: Sequence[PathLike] | PathLike,
+  output: PathLike | None = None,
+  *,
+  pdf: bool = False,
 ) -> pathlib.Path:
   """Writes the report in every format; returns the path of report.md.
 
   Args:
     workdirs: one workdir or several, which are put together.
     output: the folder to write to, made if needed; default: the first workdir.
+    pdf: figures as PDF as well, which LaTeX prefers.
 
   Raises:
     results.ResultsError: see `collect.collect`.
@@ -46,7 +50,8 @@ def write_report(
   files, shown = {}, []
   for drawing, figure in figures.drawn(found):
     files[drawing.file] = render.png(figure)
-    files[f'{latex.FOLDER}/{drawing.name}.pdf'] = render.pdf(figure)
+    if pdf:
+      files[f'{drawing.name}.pdf'] = render.pdf(figure)
     svg = render.svg(figure, drawing.name, drawing.alt)
     picture = blocks.Picture(drawing.name, drawing.alt, svg)
     shown.append((drawing, picture))

@@ -20,9 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument(
     '--output', metavar='DIR', help='default: the first WORKDIR'
   )
+  parser.add_argument(
+    '--pdf', action='store_true', help='figures as PDF as well, for a paper'
+  )
   arguments = parser.parse_args(argv)
   try:
-    path = report.write_report(arguments.workdirs, arguments.output)
+    path = report.write_report(
+      arguments.workdirs, arguments.output, pdf=arguments.pdf
+    )
     lines = collect.collect(arguments.workdirs).lines
   except (results.ResultsError, OSError) as error:
     print(f'daft_jax.report: {error}', file=sys.stderr)

@@ -4,6 +4,7 @@ for split, measure, counts, edges in read(path, ('id_test', 'mnist')):
   print(split, measure, counts.sum())              # 'mnist', 'l2', 5000
 by_layer(path, 'bn_shift', ('mean',))              # {'bn1': (0.69,), ...}
 after, before, labels = sample(path, 'id_test')    # [n, D], [n, D], [n]
+sums(path, ('id_test',), CLASSES)['id_test']       # [2, C]: images, right ones
 
 What it takes to read them is bounded, whatever the file says of itself.
 """
@@ -13,13 +14,16 @@ import io
 import math
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from daft_jax import bounded, names, results
 
 MEASURES = ('l2', 'cosine')
+# Of a set: sums over its images, the first of which counts them.
+CLASSES = ('class_count', 'class_correct')
+RELIABILITY = ('bin_count', 'bin_correct', 'bin_confidence')
 _MOST_BYTES = 1 << 24  # of the file; with 75 sets it has a million
 _MOST_OF_ARRAY = 1 << 20
 _MOST_LAYERS = 10_000
@@ -115,6 +119,66 @@ def sample(
     finite &= (np.abs(after) < _LARGEST_FEATURE).all(axis=1)
     finite &= (np.abs(before) < _LARGEST_FEATURE).all(axis=1)
     return after[finite], before[finite], labels[finite]
+
+
+def sums(
+  path: pathlib.Path, splits: Iterable[str], fields: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Reads split -> sums [fields, n], of the splits that have them.
+
+  Args:
+    path: of the file.
+    splits: names of sets.
+    fields: `CLASSES` or `RELIABILITY`.
+
+  Raises:
+    results.ResultsError: it is damaged, or holds something else.
+  """
+  found = {}
+  with _open(path) as archive:
+    inside = {*archive.namelist()}
+    for split in splits:
+      names = [f'{split}/{field}.npy' for field in fields]
+      if inside.issuperset(names):
+        found[split] = _sums([_array(archive, name) for name in names], split)
+  return found
+
+
+def added(
+  choices: Mapping[str, results.Choice],
+  folders: Mapping[str, pathlib.Path],
+  fields: Sequence[str],
+) -> dict[str, dict[str, np.ndarray]]:
+  """Adds `sums` of the chosen trials up: over seeds, and over OOD sets.
+
+  Returns:
+    {'ID test' and 'OOD': {method: [fields, n]}}, of those that have any. What
+    is not as long as the first is passed over.
+
+  Raises:
+    results.ResultsError: see `sums`.
+  """
+  found: dict[str, dict[str, np.ndarray]] = {'ID test': {}, 'OOD': {}}
+  length: dict[str, int] = {}
+  for method, choice in choices.items():
+    for line, path in files(choice, folders):
+      for split, each in sums(path, ('id_test', *line['ood']), fields).items():
+        part = 'ID test' if split == 'id_test' else 'OOD'
+        size = each.shape[1]
+        if each.any() and length.setdefault(part, size) == size:
+          found[part][method] = found[part].get(method, 0) + each
+  return found
+
+
+def _sums(columns: Sequence[np.ndarray], split: str) -> np.ndarray:
+  if len({len(column) for column in columns}) > 1:
+    raise ValueError(f'{split} has sums of different lengths')
+  each = np.array(columns)
+  # A sum of confidences is rounded.
+  within = (each >= 0) & (each <= 1.001 * each[0])
+  if not within.all() or (each > _LARGEST).any():
+    raise ValueError(f'{split} has sums that are not of its images')
+  return each
 
 
 @contextlib.contextmanager

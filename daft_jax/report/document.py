@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from daft_jax import results
 from daft_jax.report import (
   blocks,
+  classes,
   collect,
   figures,
   origin,
   pairs,
   sets,
+  speed,
   summary,
   tables,
 )
@@ -50,7 +52,9 @@ def compose(found: collect.Collected, shown: Shown) -> list[Block]:
     *_figures(shown),
     *_further(rows, found.further),
     *_sets(rows),
+    *classes.section(found, rows),
     *origin.chosen(lines, rows, selection),
+    *speed.section(found, rows),
     *origin.versions(lines, found.experiments),
   ]
 

@@ -26,7 +26,7 @@ from daft_jax.results.choice import (
   mean_id_val,
   rates_of,
 )
-from daft_jax.results.fields import EPOCH, EVAL, TIMING, check
+from daft_jax.results.fields import EPOCH, EVAL, TIMING, Field, check
 from daft_jax.results.files import (
   Line,
   PathLike,
@@ -41,6 +41,7 @@ __all__ = [
   'Choice',
   'EPOCH',
   'EVAL',
+  'Field',
   'Line',
   'PathLike',
   'ResultsError',

@@ -61,6 +61,12 @@ def _is_number(value: Any) -> bool:
   return value is None or (is_number and abs(value) <= LARGEST)
 
 
+def _are_texts(value: Any) -> bool:
+  return value is None or (
+    isinstance(value, list) and all(isinstance(x, str) for x in value)
+  )
+
+
 def _is_accuracy(value: Any) -> bool:
   return value is None or (_is_number(value) and 0 <= value <= 1)
 
@@ -94,6 +100,7 @@ _GROUP = Field(
 )
 _SEED = Field('it has to be a whole number below 2**63', _is_seed)
 _CONFIG = Field('it has to be an object', lambda value: isinstance(value, dict))
+_TEXTS = Field('it has to be a list of text, or null', _are_texts)
 _MEASURED = _NUMBER._replace(absent=None, nan=True)
 _SETTING = _NUMBER._replace(absent=None)
 _OF_SETS = _GROUP._replace(absent={}, nan=True)
@@ -159,17 +166,30 @@ EXPERIMENT: dict[str, Field] = {
     lambda value: value is None or _is_name(value),
   ),
   'config/dtype': _NAME,
+  'commands': Field('it has to be a list of names, or null', _are_names),
+  'images': Field(
+    'it has to be an object, or null',
+    lambda value: value is None or isinstance(value, dict),
+  ),
+  'images/*': Field(
+    'it has to be a whole number from 0 to 10**12',
+    lambda value: type(value) is int and 0 <= value <= 10**12,
+  ),
+  'data_sha256': _NAME,
   'num_classes': Field(
     f'it has to be a whole number from 1 to {MOST_CLASSES:,}',
     lambda value: type(value) is int and 1 <= value <= MOST_CLASSES,
   ),
-  'settings': _CONFIG,
+  **dict.fromkeys(('settings', 'machine'), _CONFIG),
+  **dict.fromkeys(('classes', 'commands', 'notes'), _TEXTS),
 }
 
 # Lines of metrics.jsonl and timings.jsonl.
 EPOCH: dict[str, Field] = {
   'stage': _NAME._replace(required=True),
   'epoch': _SEED._replace(required=True),
+  **dict.fromkeys(('loss', 'id_val_loss'), _NUMBER._replace(nan=True)),
+  **dict.fromkeys(('accuracy', 'id_val'), _ACCURACY._replace(nan=True)),
 }
 TIMING: dict[str, Field] = {
   'seconds': Field(
@@ -177,6 +197,8 @@ TIMING: dict[str, Field] = {
     lambda value: value is not None and _is_number(value),
     required=True,
   ),
+  **dict.fromkeys(('what', 'stall'), _NAME),
+  'images': _NUMBER,
 }
 
 

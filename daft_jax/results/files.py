@@ -83,15 +83,15 @@ def plain(value: Any) -> Any:
   return value
 
 
-def read_text(path: pathlib.Path, fix: str) -> str:
-  """The text of a file of JSON.
+def read_text(path: pathlib.Path, fix: str, most: int = MOST_BYTES) -> str:
+  """The text of a file of JSON, of up to so many bytes.
 
   Raises:
     ResultsError: it cannot be read, is a pipe or a device, which may never
       end, or is larger than results are; `fix` says what to do about it.
   """
   try:
-    text = bounded.read(path, MOST_BYTES).decode('utf-8')
+    text = bounded.read(path, most).decode('utf-8')
     if sum(map(text.count, '[{:,')) <= MOST_VALUES:
       return text
     reason = f'it has more than {MOST_VALUES:,} values'
@@ -135,7 +135,9 @@ def _is_deep(value: Any) -> bool:
   return bool(level)
 
 
-def read_jsonl(path: pathlib.Path, fix: str) -> list[tuple[str, Line]]:
+def read_jsonl(
+  path: pathlib.Path, fix: str, most: int = MOST_BYTES
+) -> list[tuple[str, Line]]:
   """Returns ('file:number', object) for every line that is not blank.
 
   Raises:
@@ -143,6 +145,6 @@ def read_jsonl(path: pathlib.Path, fix: str) -> list[tuple[str, Line]]:
   """
   return [
     (f'{path}:{number}', parse(text, f'{path}:{number}', fix))
-    for number, text in enumerate(read_text(path, fix).split('\n'), 1)
+    for number, text in enumerate(read_text(path, fix, most).split('\n'), 1)
     if text.strip()
   ]

@@ -156,6 +156,25 @@ def by_layer(layers, **columns):
   return arrays(make)
 
 
+SUMS = ('class_count', 'class_correct', 'bin_count', 'bin_correct')
+SUMS += ('bin_confidence',)
+
+
+def sums(**columns):
+  """Counts of classes and bins of which some are others."""
+
+  def make(path, canary):
+    count = np.full(15, 10)
+    values = {
+      **{'class_count': count, 'class_correct': count, 'bin_count': count},
+      **{'bin_correct': count, 'bin_confidence': count * 1.0},
+    } | columns
+    splits = ('id_test', 'mnist')
+    np.savez(path, **{f'{s}/{k}': v for s in splits for k, v in values.items()})
+
+  return arrays(make)
+
+
 LAYERS = np.array([f'bn{i}' for i in range(5)])
 FAR = np.array([0x7FFFFFFF] * 5, '<u4').view('<U1')  # no letters
 
@@ -181,9 +200,53 @@ def elsewhere(folder, canary):
   (run / 'trials').rename(folder / 'gone')
 
 
+EPOCHS, TIMES = 'metrics.jsonl', 'timings.jsonl'
+
+
+def logs(name, data):
+  """One log of every trial; which are chosen is not known here."""
+
+  def write(folder, canary):
+    for path in workdir(folder).glob('trials/*'):
+      path = path / name
+      path.unlink(missing_ok=True)
+      if callable(data):
+        data(path, canary)
+      else:
+        path.write_bytes(data)
+
+  return write
+
+
 RESULT, EVAL = 'trials/*/result.json', 'eval.jsonl'
 DEEP = b'{"a":' * 100_000
 REFUSED = {
+  **{
+    f'{what} in {name}': logs(name, data)
+    for name in (EPOCHS, TIMES)
+    for what, data in {
+      'half a line': b'{"stage": "finet',
+      'depth': DEEP,
+      'bytes': bytes(range(256)),
+      'a hole': lambda path, _: sparse(path, 1 << 36),
+      'many lines': b'{"stage":"","epoch":1,"seconds":1}\n' * 200_000,
+    }.items()
+  },
+  'text of a loss': logs(EPOCHS, b'{"stage": "a", "epoch": 1, "loss": "<b>"}'),
+  'a stage of codes': logs(
+    EPOCHS, json.dumps({'stage': CODES, 'epoch': 1}).encode()
+  ),
+  'large seconds of a lap': logs(TIMES, b'{"what": "a", "seconds": 1e300}'),
+  'a number for a lap': logs(TIMES, b'{"what": 1, "seconds": 1}'),
+  'a list for a machine': experiment(machine=['cpu']),
+  'few bins': sums(bin_correct=np.ones(3)),
+  'more right than images': sums(class_correct=np.full(15, 11)),
+  'a number of classes': experiment(classes=10),
+  'classes of lists': experiment(classes=[[]]),
+  'sums below 0': sums(bin_confidence=-np.ones(15)),
+  'sums of nan': sums(bin_confidence=np.full(15, np.nan)),
+  'large sums': sums(bin_count=np.full(15, 1e300)),
+  'texts for sums': sums(bin_count=np.array(['a'] * 15)),
   'few layers': by_layer(LAYERS[:3]),
   'layers twice': by_layer(LAYERS[[0, 0, 1, 2, 3]]),
   'numbers for layers': by_layer(np.zeros(5)),
@@ -248,6 +311,34 @@ REFUSED = {
   'large loss': line(metrics={'id_test': {'loss': HUGE}}),
 }
 CLEAN = {
+  'epochs of nothing': logs(
+    EPOCHS, b'{"stage": "a", "epoch": 1, "loss": null}\n' * 3
+  ),
+  'odd epochs': logs(
+    EPOCHS,
+    b''.join(
+      b'{"stage":"a","epoch":%d,"loss":%d,"id_val":0.5}\n' % (x, 1e99)
+      for x in (-5, 1 << 62, 3, 3)
+    ),
+  ),
+  'link to a device for epochs': logs(
+    EPOCHS, lambda path, _: path.symlink_to('/dev/zero')
+  ),
+  'odd names of classes': experiment(classes=[CODES, *NAMES.values()][:10]),
+  'a lap of nothing': logs(TIMES, b'{"seconds": 0}\n'),
+  'odd laps': logs(
+    TIMES,
+    b'{"what":"epoch -1","seconds":1e100,"images":1e100}\n'
+    b'{"what":" epoch 1","seconds":-1e100,"images":null}\n'
+    b'{"what":"a epoch 2","seconds":0,"stall":"waited for images 9%s.0 of 0.0'
+    b' s"}\n' % (b'9' * 900),
+  ),
+  'an odd machine': experiment(machine={'kind': CODES, 'cores': HUGE}),
+  'no images': sums(**dict.fromkeys(SUMS, np.zeros(15))),
+  'no bins': sums(**dict.fromkeys(SUMS, np.zeros(0))),
+  'many classes': sums(
+    class_count=np.full(20_000, 1), class_correct=np.full(20_000, 0)
+  ),
   'null': line(id_test=None, feature_l2=None, ood__mnist=None, ood_mean=None),
   'extra fields': line(
     extra={'a': [1, None, {CODES: HUGE}]},

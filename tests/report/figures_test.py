@@ -3,11 +3,12 @@
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from daft_jax import results
-from daft_jax.report import collect, figures
-from daft_jax.report.figures import look, render, scatter
+from daft_jax.report import arrays, collect, figures
+from daft_jax.report.figures import curves, look, reliability, render, scatter
 from tests.report.workdirs import write_workdir
 
 
@@ -93,3 +94,60 @@ def test_paths_join_the_means_in_the_order_of_the_rate():
   expected = [[0.6, -0.4], [0.8, -0.2], [1.0, 0.0]]
   assert [[round(float(v), 9) for v in xy] for xy in path] == expected
   assert scatter.paths(lines, points, {'0.1 0', '0.1 1'}) == []
+
+
+def test_reliability_adds_seeds_and_ood_sets_up(tmp_path):
+  ood = ('real', 'clipart')
+  workdir = write_workdir(tmp_path / 'one', ('ft', 'daft'), ood=ood)
+  found = collect.collect([workdir])
+  panels = arrays.added(found.choices, found.folders, arrays.RELIABILITY)
+  assert [*panels] == ['ID test', 'OOD'] and [*panels['OOD']] == ['ft', 'daft']
+  expected = np.zeros((3, 15))
+  for line in found.choices['daft'].lines:
+    with np.load(workdir / 'trials' / line['trial'] / 'arrays.npz') as file:
+      for name in ood:
+        expected += [
+          file[f'{name}/bin_{x}'] for x in ('count', 'correct', 'confidence')
+        ]
+  np.testing.assert_allclose(panels['OOD']['daft'], expected)
+  axes = reliability.draw(found).axes[1]
+  (line,) = [x for x in axes.lines if x.get_color() == '#009E73']
+  expected = expected[:, expected[0] >= 10]
+  np.testing.assert_allclose(line.get_xdata(), expected[2] / expected[0])
+  np.testing.assert_allclose(line.get_ydata(), expected[1] / expected[0])
+
+
+def test_bins_of_few_images_are_not_drawn(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('ft',), images=100)
+  found = collect.collect([workdir])
+  count = arrays.added(found.choices, found.folders, arrays.RELIABILITY)['OOD'][
+    'ft'
+  ][0]
+  few = (count < 10).sum()
+  assert few
+  axes = reliability.draw(found).axes[1]
+  assert len(axes.lines[1].get_xdata()) == 15 - few
+
+
+def test_curves_have_a_line_a_seed_and_a_point_at_the_choice(tmp_path):
+  workdir = write_workdir(tmp_path / 'one', ('lp', 'ft', 'daft'))
+  found = collect.collect([workdir])
+  loss, accuracy = curves.draw(found).axes
+  for axes in (loss, accuracy):
+    lines = [x for x in axes.lines if len(x.get_xdata()) > 1]
+    points = [x for x in axes.lines if len(x.get_xdata()) == 1]
+    assert len(lines) == len(points) == 4  # two methods, two seeds; none of lp
+    for line, point in zip(lines, points, strict=True):
+      (x,), (y,) = point.get_data()
+      assert x in (8, 9) and line.get_ydata()[x - 1] == y
+  found = found._replace(choices={'lp': found.choices['lp']})
+  assert curves.draw(found) is None
+
+
+def test_of_many_epochs_some_are_drawn():
+  figure, (axes,) = look.new(4, 3, 1, 1)
+  curves._line(axes, np.arange(10_000.0), 7, look.STYLES['ft'])
+  line, point = axes.lines
+  assert len(line.get_xdata()) == 200
+  assert list(line.get_xdata()[[0, -1]]) == [1, 10_000]
+  assert list(point.get_xdata()) == [8]

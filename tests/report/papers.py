@@ -43,7 +43,9 @@ def faults(text):
   for kind in ('input', 'includegraphics'):
     names = re.findall(rf'\\{kind}(?:\[.*?\])?\{{(.*?)\}}', text)
     found += [
-      f'{kind} of {x}' for x in names if not re.fullmatch(r'tex/[a-z0-9_]+', x)
+      f'{kind} of {x}'
+      for x in names
+      if not re.fullmatch(r'(tex/)?[a-z0-9_]+', x)
     ]
   found += [
     f'{x!r}' for x in sorted(set(re.findall(r'\^\^|(?<!\\)#(?!1\}%)', text)))

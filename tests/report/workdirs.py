@@ -79,6 +79,7 @@ def write_trial(
       'feature_cosine': float(cosines.mean()),
       'feature_cosine_std': float(cosines.std()),
     }
+    arrays |= counted(name, rng, metrics[name]['accuracy'], size)
     arrays |= by_layer(f'{name}/layers', ('l2', 'cosine', 'cka'), l2 / 20)
     before = np.random.default_rng(0).normal(size=(40, 8))
     before += np.arange(40)[:, None] % 10
@@ -111,7 +112,45 @@ def write_trial(
     'versions': VERSIONS,
   }
   (folder / 'result.json').write_text(json.dumps(line, indent=2))
+  write_logs(folder, line)
   return line
+
+
+def write_logs(folder, line):
+  """Writes what a trial logs, epoch by epoch; of `lp`, no epochs."""
+  laps, text = [{'what': 'prepare', 'seconds': 0.2}], ''
+  for epoch in range(1, 11) if line['epoch'] else ():
+    last = epoch >= line['epoch']
+    row = {
+      **{'stage': 'finetune', 'epoch': epoch, 'loss': 1 / epoch},
+      **{'accuracy': 1 - 0.5 / epoch, 'id_val_loss': 1.1 / epoch},
+      'id_val': line['id_val'] if last else line['id_val'] - 0.3 / epoch,
+    }
+    text += json.dumps(row) + '\n'
+    lap = {'seconds': 3.0 if epoch == 1 else 2.0, 'images': 1000}
+    laps.append({'what': f'finetune epoch {epoch}'} | lap)
+  if text:
+    stall = {'stall': 'waited for images 2.0 of 20.0 s (10 %)'}
+    laps.append({'what': 'finetune', 'seconds': 0.1} | stall)
+  laps.append({'what': 'evaluate', 'seconds': 1.5})
+  (folder / 'metrics.jsonl').write_text(text)
+  timings = ''.join(json.dumps(lap) + '\n' for lap in laps)
+  (folder / 'timings.jsonl').write_text(timings)
+
+
+def counted(name, rng, accuracy, size):
+  """Images and right ones of ten classes, and of 15 bins of confidence."""
+  share = np.clip(accuracy + np.linspace(-0.05, 0.05, 10), 0, 1)
+  count = rng.multinomial(size, [0.1] * 10)
+  bins = rng.multinomial(size, np.linspace(0, 1, 15) / 7.5)
+  middle = (np.arange(15) + 0.5) / 15
+  return {
+    f'{name}/class_count': count,
+    f'{name}/class_correct': rng.binomial(count, share),
+    f'{name}/bin_count': bins,
+    f'{name}/bin_correct': rng.binomial(bins, 0.9 * middle),
+    f'{name}/bin_confidence': bins * middle,
+  }
 
 
 def by_layer(group, fields, size):
@@ -164,6 +203,7 @@ def write_workdir(workdir, methods=tuple(METHODS), seeds=(0, 1), **options):
     'suite': 'digits',
     'backbone': 'resnet14_cifar',
     'weights': 'resnet14_cifar.glyphs',
+    'classes': list('0123456789'),
     'config': config,
   }
   (workdir / 'experiment.json').write_text(json.dumps(experiment))

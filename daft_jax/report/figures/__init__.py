@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from daft_jax.report import collect
-from daft_jax.report.figures import distortion, embedding, layers, scatter
+from daft_jax.report.figures import (
+  curves,
+  distortion,
+  embedding,
+  layers,
+  reliability,
+  scatter,
+)
 
 
 class Drawing(NamedTuple):
@@ -49,6 +56,26 @@ FIGURES = (
     'bars of its 90 % interval over seeds. A line joins the means of a '
     'method at one head rate, in the order of its learning rate.',
     scatter.draw,
+  ),
+  Drawing(
+    'learning_curves',
+    'Learning curves',
+    'Training loss and ID validation accuracy of every epoch',
+    'Chosen trials, a line a seed. The point is the epoch that was chosen, '
+    'whose variables all other numbers are of. The loss is that of the '
+    'augmented images, averaged while the epoch trains.',
+    curves.draw,
+  ),
+  Drawing(
+    'reliability',
+    'Calibration',
+    'Accuracy against confidence, and how many images have it',
+    'Above: accuracy of the images of a confidence (largest softmax '
+    'probability), in 15 bins; on the dashed line a method is right as often '
+    'as it is sure, below it is too sure. Bins of fewer than 10 images are '
+    'left out. Below: how many images have a confidence. Chosen trials, seeds '
+    'together, OOD sets together.',
+    reliability.draw,
   ),
   Drawing(
     'feature_distortion',

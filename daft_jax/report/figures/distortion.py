@@ -59,7 +59,7 @@ def draw(collected: collect.Collected) -> Any:
   grid[-1, 1].set_xlabel('L2 distance of features before and after')
   if still:
     look.note(grid[0, 1], f'not moved: {look.plain(", ".join(still))}')
-  _legend(figure, {name: styles[name] for name in moved})
+  look.legend(figure, {name: styles[name] for name in moved})
   return figure
 
 
@@ -109,19 +109,3 @@ def _draw_panel(
   )
   room = 0.02 * (edges[-1] - edges[0])
   axes.set_xlim(edges[0] - room, edges[-1] + room)
-
-
-def _legend(figure: Any, styles: dict[str, look.Style]) -> None:
-  from matplotlib.lines import Line2D
-
-  styles = {look.plain(name): style for name, style in styles.items()}
-  handles = [
-    Line2D([], [], color=style.colour, ls=style.dash, lw=2.2, label=name)
-    for name, style in styles.items()
-  ]
-  longest = max(map(len, styles))  # characters of 0.085 inches, and the line
-  figure.legend(
-    handles=handles, loc='outside lower center', frameon=False,
-    ncols=max(1, min(5, int(7.6 / (0.085 * longest + 0.55)))),
-    fontsize=10.5, labelcolor=look.INK, handlelength=1.6,
-  )  # fmt: skip

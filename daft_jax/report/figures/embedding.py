@@ -100,7 +100,7 @@ def _draw(
   points = embed(panels)
   columns = min(COLUMNS, len(points))
   rows = -(-len(points) // columns)
-  figure, grid = look.new(1 + 2.1 * columns, 0.8 + 2.1 * rows, rows, columns)
+  figure, grid = look.new(1 + 2.2 * columns, 1 + 2.2 * rows, rows, columns)
   limits = _limits([*points.values()])
   for axes, (name, xy) in zip(grid, points.items(), strict=False):
     _draw_panel(axes, xy, sets, labels)

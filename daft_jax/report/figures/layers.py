@@ -82,7 +82,7 @@ def draw_moved(collected: collect.Collected) -> Any:
         style = styles[method]
         axes.plot(
           range(1, len(values) + 1), values[:, index],
-          color=style.colour, ls=style.dash, lw=1.6, label=look.plain(method),
+          color=style.colour, ls=style.dash, lw=1.6,
         )  # fmt: skip
     line[0].set_ylabel(title)
   for axes, text, letter in zip(grid[0], _COLUMNS.values(), 'abc', strict=True):
@@ -90,11 +90,8 @@ def draw_moved(collected: collect.Collected) -> Any:
   if still:
     look.note(grid[0, -1], f'not moved: {look.plain(", ".join(still))}')
   _name(grid[-1], order, 'layer')
-  handles, labels = grid[0, 0].get_legend_handles_labels()
-  figure.legend(
-    handles, labels, loc='outside lower center', frameon=False,
-    ncols=min(5, len(labels)), fontsize=10.5, labelcolor=look.INK,
-  )  # fmt: skip
+  shown = dict.fromkeys(name for panel in moved.values() for name in panel)
+  look.legend(figure, {name: styles[name] for name in shown})
   return figure
 
 

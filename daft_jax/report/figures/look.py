@@ -92,3 +92,20 @@ def title(axes: Any, text: str) -> None:
 def note(axes: Any, text: str) -> None:
   """Puts a remark over the right end of a panel, where no point can be."""
   axes.set_title(text, loc='right', fontsize=9.5, color=FAINT)
+
+
+def legend(figure: Any, styles: dict[str, Style]) -> None:
+  """Names the lines of methods below a figure."""
+  from matplotlib.lines import Line2D
+
+  styles = {plain(name): style for name, style in styles.items()}
+  handles = [
+    Line2D([], [], color=style.colour, ls=style.dash, lw=2.2, label=name)
+    for name, style in styles.items()
+  ]
+  longest = max(map(len, styles))  # characters of 0.085 inches, and the line
+  figure.legend(
+    handles=handles, loc='outside lower center', frameon=False,
+    ncols=max(1, min(5, int(7.6 / (0.085 * longest + 0.55)))),
+    fontsize=10.5, labelcolor=INK, handlelength=1.6,
+  )  # fmt: skip

@@ -4,9 +4,9 @@ r"""A report as LaTeX: every table is a file of its own, for a paper.
   files['report.tex']
   files['tex/results.tex']          # a paper says \input{tex/results}
 
-`report.tex` is a document of these and of the figures, `tex/*.pdf`, made by
-pdflatex. No text is read as a command; letters that the usual fonts lack are
-shown by number.
+`report.tex` is a document of these and of the figures beside it, as PDF where
+there are some, else as PNG; pdflatex makes it. No text is read as a command;
+letters that the usual fonts lack are shown by number.
 """
 
 import re
@@ -114,7 +114,7 @@ def _block(block: blocks.Block, names: Iterator[str]) -> str:
         return f'{len(body)} rows: \\texttt{{{escape(name)}.tex}}'
       return f'\\fit{{\\input{{{name}}}}}'
     case blocks.Picture(name):
-      file = f'\\includegraphics[{_SIZE}]{{{FOLDER}/{name}}}'
+      file = f'\\includegraphics[{_SIZE}]{{{name}}}'
       return f'\\begin{{center}}{file}\\end{{center}}'
     case blocks.Listing(text):
       lines = '\\\\\n'.join(_line(line) for line in text.split('\n'))
