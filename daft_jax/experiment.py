@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from daft_jax import (
+  alike,
   arrangement,
   assemble,
   cached,
@@ -70,19 +71,20 @@ def run(
     ConfigError: a field of the config, named, or a workdir that holds an
       experiment with other settings.
   """
-  config = check(config)
+  with processes.together():
+    config = check(config)
   workdir = pathlib.Path(workdir).resolve()
   own = None
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
-  provenance.check_alike(config)
+  alike.check_config(config)
   with processes.together():
     recorded = processes.from_first(
       lambda: provenance.recorded_residency(workdir)
     )
     task = assemble.make_task(config, own, recorded=recorded)
     shared = provenance.shared_settings(config, task)
-  provenance.check_alike_read(shared)
+  alike.check_read(shared)
   for note in (*task.notes, *arrangement.describe(task, config['optimizer'])):
     _say(note)
   _say(

@@ -16,7 +16,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -77,6 +77,24 @@ def place_of(given: Mapping[str, str]) -> Place | None:
       f'is {count - 1}: {_USAGE}'
     )
   return Place(address, count, index) if count > 1 else None
+
+
+def without(argv: Sequence[str]) -> list[str]:
+  """Arguments of the program without these flags.
+
+  Example:
+    >>> without(['--num_processes=2', '--process_id', '1', '--workdir=x'])
+    ['--workdir=x']
+  """
+  kept, words = [], list(argv)
+  while words:
+    word = words.pop(0)
+    name, equals, _ = word.partition('=')
+    if name not in FLAGS:
+      kept.append(word)
+    elif not equals and words and not words[0].startswith('--'):
+      words.pop(0)
+  return kept
 
 
 @contextlib.contextmanager

@@ -82,7 +82,8 @@ def _run(config: Any, workdir: pathlib.Path, argv: Sequence[str]) -> int:
       signals.handled(),
     ):
       processes.from_first(lambda: _check_workdir(workdir))
-      found = experiment.run(config, workdir, command=disclosed.command(argv))
+      command = disclosed.command(launch.without(argv))
+      found = experiment.run(config, workdir, command=command)
   except BaseException as error:
     status, text = ended.explained(error, config, argv)
     told = processes.was_told(error) or isinstance(error, signals.Stopped)

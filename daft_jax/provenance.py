@@ -20,7 +20,6 @@ from daft_jax import (
   fingerprints,
   locks,
   machine,
-  processes,
   results,
   trees,
 )
@@ -32,9 +31,6 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 _DATA = 'data_sha256'
 _COMMANDS = 20  # that are on record
 _SAVED = 10  # variables: start, three epochs with momenta, one on its way
-# Fields of a config that may differ from host to host.
-_OF_HOSTS = ('weights_path', 'data/dir', 'data/root', 'data/ood')
-_OF_HOSTS += ('data/workers', 'data/timeout')
 # Fields of a config that all its trials depend on, beside task and grid.
 _SHARED = ('dtype', 'epochs', 'batch_size', 'eval_batch_size')
 _SHARED += (
@@ -64,39 +60,6 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
     **(_of_folder(task) if task.data_sha256 else {}),
     **{name: config[name] for name in _SHARED},
   }
-
-
-def check_alike(config: Mapping[str, Any]) -> None:
-  """Of several processes: refuses those that were given another config.
-
-  Where files lie may differ from host to host; what is in them may not.
-
-  Raises:
-    ConfigError: in each of them; names what differs.
-  """
-  given = trees.flatten(_plain(config))
-  _refuse_other({k: given[k] for k in given if k not in _OF_HOSTS}, 'config.')
-
-
-def check_alike_read(shared: Mapping[str, Any]) -> None:
-  """The same of `shared_settings`, and so of weights and images."""
-  _refuse_other(trees.flatten(_plain(shared)), '')
-
-
-def _refuse_other(mine: dict[str, Any], prefix: str) -> None:
-  every = processes.gathered([mine])
-  for index, other in enumerate(every):
-    names = dict.fromkeys([*every[0], *other])
-    differ = [x for x in names if every[0].get(x) != other.get(x)]
-    if differ:
-      shown = ', '.join(prefix + x.replace('/', '.') for x in differ)
-      raise processes.mark_told(
-        ConfigError(
-          f'process {index} has other settings than process 0 '
-          f'({shown}): give all of them the same command, and the same weights '
-          'and images'
-        )
-      )
 
 
 def open_workdir(

@@ -38,7 +38,7 @@ LAYERS = (
   ('search',),
   (
     *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
-    'arrangement',
+    *('alike', 'arrangement'),
   ),
   ('diverged',),
   ('trial', 'further'),

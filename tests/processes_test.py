@@ -282,7 +282,7 @@ def test_what_the_user_did_wrong_ends_all_and_is_said_once(two, run):
     ((), 'holds an experiment with other settings (epochs: 2 there, 4 now)'),
     (
       ('--config.lrs=0.1', '--config.keep=chosen'),
-      'process 1 has other settings than process 0 (config.keep, config.lrs)',
+      'process 1 has other settings than process 0 (config.keep, config.lrs.0)',
     ),
   ):
     said = run(workdir, 2, others=others, slurm=True, epochs='4').ended(2, 2)
