@@ -42,6 +42,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.image_size = config_dict.placeholder(int)
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.dtype = 'float32'
+  # What stays in memory for the gradient: 'none' recomputes nothing; 'stages'
+  # keeps the input of each stage and computes it once more (docs/steps.md).
+  config.remat = 'none'
 
   # The grid.
   # Rows of daft_jax/methods.py.

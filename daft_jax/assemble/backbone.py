@@ -42,7 +42,10 @@ def load(config: Mapping[str, Any], suite: Suite) -> tuple[Backbone, str]:
   """The model that a config names, and the name of its weights."""
   with about('backbone'):
     model = models.create_model(
-      config['backbone'], suite.num_classes, dtype=config['dtype']
+      config['backbone'],
+      suite.num_classes,
+      dtype=config['dtype'],
+      remat=config['remat'],
     )
   path = config['weights_path']
   if config['weights'] == SCRATCH:

@@ -6,7 +6,7 @@
   variables = models.init_variables(model, image_size=24, seed=0)
 
 A family is one file with a table `MODELS` (name -> constructor that takes
-`num_classes` and `dtype`) and one entry of `FAMILIES` below.
+`num_classes`, `dtype` and `remat`) and one entry of `FAMILIES` below.
 """
 
 import functools
@@ -23,6 +23,7 @@ PyTree = Any
 
 FAMILIES = (resnet, clip_resnet, mobilenet, efficientnet)
 DTYPES = ('float32', 'bfloat16')
+REMATS = ('none', 'stages')
 
 _MODELS = {
   name: build for family in FAMILIES for name, build in family.MODELS.items()
@@ -31,7 +32,7 @@ _FAMILY = {name: family for family in FAMILIES for name in family.MODELS}
 
 
 def create_model(
-  name: str, num_classes: int, *, dtype: str = 'float32'
+  name: str, num_classes: int, *, dtype: str = 'float32', remat: str = 'none'
 ) -> nn.Module:
   """Builds a model: `logits, features = model.apply(variables, images)`.
 
@@ -40,13 +41,16 @@ def create_model(
     num_classes: outputs of the head, `params/head/{kernel,bias}`.
     dtype: of the computation, 'float32' or 'bfloat16'. Parameters, statistics,
       logits and features['pre_logits'] are float32 in both.
+    remat: 'stages' keeps of each stage only its input for the gradient, and
+      computes the stage once more: less memory, a third more time. Parameters
+      and results are those of 'none'.
 
   Returns:
     A hashable linen module; equal arguments give equal modules, so a jitted
     function with the model as a static argument compiles once.
 
   Raises:
-    ValueError: no such model or dtype, or no classes.
+    ValueError: no such model, dtype or remat, or no classes.
 
   Example:
     >>> create_model('resnet20_cifar', num_classes=10).stage_sizes
@@ -55,9 +59,11 @@ def create_model(
   names.check(name, _MODELS, 'model')
   if dtype not in DTYPES:
     raise ValueError(f'dtype is {dtype!r}: say one of {", ".join(DTYPES)}')
+  if remat not in REMATS:
+    raise ValueError(f'remat is {remat!r}: say one of {", ".join(REMATS)}')
   if num_classes < 1:
     raise ValueError(f'num_classes is {num_classes}: a model needs 1 or more')
-  return _MODELS[name](num_classes=num_classes, dtype=dtype)
+  return _MODELS[name](num_classes=num_classes, dtype=dtype, remat=remat)
 
 
 def list_models(family: str | None = None) -> list[str]:

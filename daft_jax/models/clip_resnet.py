@@ -34,25 +34,6 @@ from daft_jax.models import layers
 SMALLEST = 31  # pixels a side that leave one position for the attention
 
 
-def avg_pool(x: jax.Array, size: int) -> jax.Array:
-  """Means of disjoint squares: [B, H, W, C] -> [B, H // size, W // size, C].
-
-  Rows and columns that do not fill a square are left out, as in
-  `torch.nn.AvgPool2d(size)`. Half precision is rounded once, and on CPU its
-  gradient takes a tenth of that of `nn.avg_pool`.
-
-  Example:
-    >>> avg_pool(jnp.arange(6.0).reshape(1, 2, 3, 1), 2).tolist()
-    [[[[2.0]]]]
-  """
-  if size == 1:
-    return x
-  batch, height, width, channels = x.shape
-  rows, columns = height // size, width // size
-  x = x[:, : rows * size, : columns * size]
-  return x.reshape(batch, rows, size, columns, size, channels).mean((2, 4))
-
-
 def resize_positions(
   positions: jax.Array, side: int, grid: tuple[int, int]
 ) -> jax.Array:
@@ -189,10 +170,10 @@ class Block(nn.Module):
     out = 4 * self.width
     y = nn.relu(norm(name='bn1')(conv(self.width, 1, name='conv1')(x)))
     y = nn.relu(norm(name='bn2')(conv(self.width, 3, name='conv2')(y)))
-    y = conv(out, 1, name='conv3')(avg_pool(y, self.stride))
+    y = conv(out, 1, name='conv3')(layers.avg_pool(y, self.stride))
     y = norm(name='bn3')(y)
     if self.stride > 1 or x.shape[-1] != out:
-      x = conv(out, 1, name='downsample_conv')(avg_pool(x, self.stride))
+      x = conv(out, 1, name='downsample_conv')(layers.avg_pool(x, self.stride))
       x = norm(name='downsample_bn')(x)
     return nn.relu(y + x)
 
@@ -212,6 +193,7 @@ class CLIPResNet(nn.Module):
       are taken too: see `resize_positions`.
     dtype: dtype of the computation; parameters and statistics are float32, the
       embedding and what follows it too.
+    remat: 'none' or 'stages', see `layers.stages`.
   """
 
   num_classes: int
@@ -221,6 +203,7 @@ class CLIPResNet(nn.Module):
   heads: int = 32
   image_size: int = 224
   dtype: str = 'float32'
+  remat: str = 'none'
 
   @nn.compact
   def __call__(
@@ -246,17 +229,9 @@ class CLIPResNet(nn.Module):
     """
     layers.check_images(images)
     self._check_sizes(images)
-    features = {'stem': self._stem(images, train)}
-    x = features['stem']
-    for stage, size in enumerate(self.stage_sizes, start=1):
-      for i in range(size):
-        x = Block(
-          width=self.width * 2 ** (stage - 1),
-          stride=2 if stage > 1 and i == 0 else 1,
-          dtype=self.dtype,
-          name=f'layer{stage}_{i}',
-        )(x, train)
-      features[f'stage{stage}'] = x
+    stage = functools.partial(CLIPResNet._stage, train=train)
+    features = layers.stages(self, images, len(self.stage_sizes), stage)
+    *_, x = features.values()
     x = features['pre_logits'] = AttentionPool(
       features=self.embed_dim,
       heads=self.heads,
@@ -267,6 +242,19 @@ class CLIPResNet(nn.Module):
     logits = layers.head(x.shape[-1], self.num_classes, dtype=x.dtype)(x)
     return logits, features
 
+  def _stage(self, x: jax.Array, number: int, train: bool) -> jax.Array:
+    """The stem (0) or a stage of blocks."""
+    if not number:
+      return self._stem(x, train)
+    for i in range(self.stage_sizes[number - 1]):
+      x = Block(
+        width=self.width * 2 ** (number - 1),
+        stride=2 if number > 1 and i == 0 else 1,
+        dtype=self.dtype,
+        name=f'layer{number}_{i}',
+      )(x, train)
+    return x
+
   def _stem(self, x: jax.Array, train: bool) -> jax.Array:
     """[B, H, W, 3] -> [B, (H + 1) // 4, (W + 1) // 4, width]."""
     shapes = ((self.width // 2, 2), (self.width // 2, 1), (self.width, 1))
@@ -274,7 +262,7 @@ class CLIPResNet(nn.Module):
       x = layers.conv(features, 3, stride, dtype=self.dtype, name=f'conv{i}')(x)
       x = layers.batch_norm(train, dtype=self.dtype, name=f'bn{i}')(x)
       x = nn.relu(x)
-    return avg_pool(x, 2)
+    return layers.avg_pool(x, 2)
 
   def _check_sizes(self, images: jax.Array) -> None:
     if min(images.shape[1:3]) < SMALLEST:

@@ -20,6 +20,7 @@ the network, as in most published files; features are by stage.
 Source: Sandler et al., arXiv 1801.04381.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -113,6 +114,7 @@ class InvertedNet(nn.Module):
     padding: of convolutions wider than one pixel, see `layers.conv`.
     epsilon: of every BatchNorm.
     dtype: dtype of the computation; parameters and statistics are float32.
+    remat: 'none' or 'stages', see `layers.stages`.
   """
 
   num_classes: int
@@ -122,6 +124,7 @@ class InvertedNet(nn.Module):
   padding: str | None = None
   epsilon: float = 1e-5
   dtype: str = 'float32'
+  remat: str = 'none'
 
   @nn.compact
   def __call__(
@@ -143,32 +146,34 @@ class InvertedNet(nn.Module):
       ValueError: images of another shape, or integers.
     """
     layers.check_images(images)
-    options = {
-      'padding': self.padding,
-      'epsilon': self.epsilon,
-      'dtype': self.dtype,
-    }
-    x = self._conv_norm(images, train, self.stem_width, 'stem')
-    features = {'stem': x}
-    number = 0
-    for i, stage in enumerate(self.stages, start=1):
-      for j in range(stage.blocks):
-        x = Block(
-          expansion=stage.expansion,
-          size=stage.size,
-          stride=1 if j else stage.stride,
-          width=stage.width,
-          **options,
-          name=f'block{number}',
-        )(x, train)
-        number += 1
-      features[f'stage{i}'] = x
+    stage = functools.partial(InvertedNet._stage, train=train)
+    features = layers.stages(self, images, len(self.stages), stage)
+    *_, x = features.values()
     x = self._conv_norm(x, train, self.head_width, 'head')
     # Half precision ends here: at least float32 from the mean on.
     wide = jnp.promote_types(self.dtype, jnp.float32)
     x = features['pre_logits'] = x.astype(wide).mean((1, 2))
     logits = layers.head(self.head_width, self.num_classes, dtype=wide)(x)
     return logits, features
+
+  def _stage(self, x: jax.Array, number: int, train: bool) -> jax.Array:
+    """The stem (0) or a stage of blocks."""
+    if not number:
+      return self._conv_norm(x, train, self.stem_width, 'stem')
+    row = self.stages[number - 1]
+    before = sum(each.blocks for each in self.stages[: number - 1])
+    for i in range(row.blocks):
+      x = Block(
+        expansion=row.expansion,
+        size=row.size,
+        stride=1 if i else row.stride,
+        width=row.width,
+        padding=self.padding,
+        epsilon=self.epsilon,
+        dtype=self.dtype,
+        name=f'block{before + i}',
+      )(x, train)
+    return x
 
   def _conv_norm(
     self, x: jax.Array, train: bool, width: int, name: str

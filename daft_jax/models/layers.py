@@ -17,7 +17,7 @@ Inside a linen module:
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -132,6 +132,31 @@ def check_images(images: jax.Array) -> None:
     )
 
 
+def stages(
+  module: nn.Module,
+  images: jax.Array,
+  count: int,
+  stage: Callable[..., jax.Array],
+) -> dict[str, jax.Array]:
+  """What the stem and each stage of a model return: 'stem', 'stage1', ...
+
+  The field `remat` of the model says what is kept for the gradient: 'none', all
+  that it needs; 'stages', of each only its input, and it is computed once more
+  where the gradient is. Names of submodules are the same.
+
+  Args:
+    module: the model; `stage(module, x, number)` is its stem (0) or a stage.
+    images: [B, H, W, 3].
+    count: stages, without the stem.
+  """
+  x, features = images, {}
+  for number in range(count + 1):
+    part = functools.partial(stage, number=number)
+    x = (nn.remat(part) if module.remat == 'stages' else part)(module, x)
+    features[f'stage{number}' if number else 'stem'] = x
+  return features
+
+
 def conv_or_dot(
   x: jax.Array,
   kernel: jax.Array,
@@ -179,6 +204,25 @@ def conv_or_dot(
   if kernel.shape[2:] == (1, groups) and groups > 1:
     return lax.platform_dependent(x, kernel, cpu=shift, default=convolve)
   return convolve(x, kernel)
+
+
+def avg_pool(x: jax.Array, size: int) -> jax.Array:
+  """Means of disjoint squares: [B, H, W, C] -> [B, H // size, W // size, C].
+
+  Rows and columns that do not fill a square are left out, as in
+  `torch.nn.AvgPool2d(size)`. Half precision is rounded once, and on CPU its
+  gradient takes a tenth of that of `nn.avg_pool`.
+
+  Example:
+    >>> avg_pool(jnp.arange(6.0).reshape(1, 2, 3, 1), 2).tolist()
+    [[[[2.0]]]]
+  """
+  if size == 1:
+    return x
+  batch, height, width, channels = x.shape
+  rows, columns = height // size, width // size
+  x = x[:, : rows * size, : columns * size]
+  return x.reshape(batch, rows, size, columns, size, channels).mean((2, 4))
 
 
 @jax.custom_jvp

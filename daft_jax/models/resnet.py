@@ -102,6 +102,7 @@ class ResNet(nn.Module):
     groups: of every 3x3 convolution in a bottleneck (ResNeXt).
     group_width: channels of each group in the first stage, for `width` 64.
     dtype: dtype of the computation; parameters and statistics are float32.
+    remat: 'none' or 'stages', see `layers.stages`.
   """
 
   num_classes: int
@@ -113,6 +114,7 @@ class ResNet(nn.Module):
   groups: int = 1
   group_width: int = 64
   dtype: str = 'float32'
+  remat: str = 'none'
 
   @nn.compact
   def __call__(
@@ -133,27 +135,32 @@ class ResNet(nn.Module):
       ValueError: images of another shape, or integers.
     """
     layers.check_images(images)
-    features = {'stem': self._stem(images, train)}
-    x = features['stem']
-    for stage, size in enumerate(self.stage_sizes, start=1):
-      width = self.width * 2 ** (stage - 1)
-      for i in range(size):
-        x = Block(
-          width=width,
-          inner=width * self.group_width // 64 * self.groups,
-          groups=self.groups,
-          stride=2 if stage > 1 and i == 0 else 1,
-          bottleneck=self.bottleneck,
-          shortcut=self.shortcut,
-          dtype=self.dtype,
-          name=f'layer{stage}_{i}',
-        )(x, train)
-      features[f'stage{stage}'] = x
+    stage = functools.partial(ResNet._stage, train=train)
+    features = layers.stages(self, images, len(self.stage_sizes), stage)
+    *_, x = features.values()
     # Half precision ends here: at least float32 from the mean on.
     wide = jnp.promote_types(self.dtype, jnp.float32)
     x = features['pre_logits'] = x.astype(wide).mean((1, 2))
     logits = layers.head(x.shape[-1], self.num_classes, dtype=wide)(x)
     return logits, features
+
+  def _stage(self, x: jax.Array, number: int, train: bool) -> jax.Array:
+    """The stem (0) or a stage of blocks."""
+    if not number:
+      return self._stem(x, train)
+    width = self.width * 2 ** (number - 1)
+    for i in range(self.stage_sizes[number - 1]):
+      x = Block(
+        width=width,
+        inner=width * self.group_width // 64 * self.groups,
+        groups=self.groups,
+        stride=2 if number > 1 and i == 0 else 1,
+        bottleneck=self.bottleneck,
+        shortcut=self.shortcut,
+        dtype=self.dtype,
+        name=f'layer{number}_{i}',
+      )(x, train)
+    return x
 
   def _stem(self, x: jax.Array, train: bool) -> jax.Array:
     size, stride = (7, 2) if self.stem == 'imagenet' else (3, 1)

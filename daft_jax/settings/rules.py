@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     empty=True,
   ),
   'dtype': _words('float32', 'bfloat16'),
+  'remat': _words('none', 'stages'),
   'methods': Rule(str, "names, none twice, such as ('ft', 'daft')", many=True),
   'seeds': Rule(
     int,

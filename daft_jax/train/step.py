@@ -140,6 +140,11 @@ def _bad(loss: jax.Array, tree: PyTree, before: jax.Array | None) -> jax.Array:
   return bad.astype(jnp.int32)
 
 
+# XLA's CPU compiler takes away the barriers that keep what is recomputed apart
+# from what it was computed as first, and then computes it once and keeps it.
+_CPU_OPTIONS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
+
+
 @functools.lru_cache(maxsize=32)
 def get_step(
   model: Any,
@@ -161,8 +166,13 @@ def get_step(
   step = functools.partial(
     train_step, model, trainable, norm, optimizer, parts=parts
   )
+  cpu = jax.default_backend() == 'cpu'
+  options = {
+    'donate_argnums': 0,
+    'compiler_options': _CPU_OPTIONS if cpu else None,
+  }
   if layout is None:
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, **options)
   used, everywhere = layout.gathered(), sharding.Layout(layout.mesh)
 
   def laid_out(state: TrainState, *args: Any) -> Any:
@@ -171,4 +181,4 @@ def get_step(
     # Statistics have no rule.
     return layout.constrain(after), everywhere.constrain(sums)
 
-  return jax.jit(laid_out, donate_argnums=0)
+  return jax.jit(laid_out, **options)

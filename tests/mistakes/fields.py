@@ -17,6 +17,7 @@ RANGES = {
   'weights_path': '',
   'image_size': '100000',
   'dtype': 'float16',
+  'remat': 'blocks',
   'methods': 'ft+ft',
   'seeds': '-1',
   'lrs': '0.0',

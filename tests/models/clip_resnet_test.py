@@ -4,7 +4,6 @@ import doctest
 import functools
 import re
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,15 +187,6 @@ def test_eval_is_per_image_and_the_head_is_last():
   )
   norms = np.linalg.norm(features['pre_logits'], axis=1)
   assert not np.allclose(norms, 1)
-
-
-@pytest.mark.parametrize('shape', [(6, 6), (7, 9), (5, 4)])
-@pytest.mark.parametrize('size', [1, 2, 3])
-def test_avg_pool(shape, size):
-  x = np.random.default_rng(0).normal(size=(2, *shape, 3)).astype(np.float32)
-  expected = nn.avg_pool(x, (size, size), (size, size))
-  found = clip_resnet.avg_pool(jnp.asarray(x), size)
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def plain_attention(params, x, heads):

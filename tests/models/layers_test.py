@@ -129,3 +129,12 @@ def test_max_pool_forward_mode_agrees_with_reverse_mode():
   _, tangent = push((x,), (dx,))
   _, cotangent = value_and_pullback(layers.max_pool, x, dy)
   assert np.vdot(tangent, dy) == pytest.approx(np.vdot(dx, cotangent), rel=1e-4)
+
+
+@pytest.mark.parametrize('shape', [(6, 6), (7, 9), (5, 4)])
+@pytest.mark.parametrize('size', [1, 2, 3])
+def test_avg_pool(shape, size):
+  x = np.random.default_rng(0).normal(size=(2, *shape, 3)).astype(np.float32)
+  expected = nn.avg_pool(x, (size, size), (size, size))
+  found = layers.avg_pool(jnp.asarray(x), size)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
