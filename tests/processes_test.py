@@ -66,6 +66,15 @@ def test_the_error_of_one_ends_all_and_is_told_once(talk):
   assert first == [['ZeroDivisionError', True]] + 2 * [['ElsewhereError', True]]
 
 
+def test_a_mesh_has_all_processes_and_rows_in_their_order(talk):
+  for report in talk[1]:
+    assert report['meshes']['(3, 1)'] == {'data': 3, 'model': 1}
+    assert 'every device has to be used' in report['meshes']['(1, 1)']
+    assert 'say model=1' in report['meshes']['(0, 2)']
+    assert report['row'] == [0, 1, 2, 3, 4, 5]
+    assert report['parts'] == [64 * 64 * 4]  # a third
+
+
 @pytest.mark.parametrize(
   ('given', 'says'),
   [
@@ -94,6 +103,37 @@ def test_flags():
   assert launch.place_of({}) is None
   alone = flags | {'--num_processes': '1', '--process_id': '0'}
   assert launch.place_of(alone) is None
+
+
+SLURM = {
+  'SLURM_JOB_ID': '7',
+  'SLURM_STEP_NODELIST': 'gpu[1-2]',
+  'SLURM_NTASKS': '2',
+  'SLURM_PROCID': '0',
+  'SLURM_LOCALID': '0',
+}
+
+
+@pytest.mark.parametrize(
+  ('changed', 'several'),
+  [
+    ({}, True),
+    ({'SLURM_STEP_NUM_TASKS': '2'}, True),
+    ({'SLURM_STEP_NUM_TASKS': '1'}, False),  # a shell that salloc opened
+    ({'SLURM_NTASKS': '1'}, False),
+    ({'SLURM_STEP_NODELIST': None}, False),  # a batch script, without srun
+  ],
+)
+def test_srun_is_told_from_other_ways_to_be_on_slurm(
+  monkeypatch, changed, several
+):
+  for name in (*SLURM, 'SLURM_STEP_NUM_TASKS'):
+    value = (SLURM | changed).get(name)
+    if value is None:
+      monkeypatch.delenv(name, raising=False)
+    else:
+      monkeypatch.setenv(name, value)
+  assert launch._on_slurm() is several
 
 
 class Run:

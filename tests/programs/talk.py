@@ -10,7 +10,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from daft_jax import processes
+from daft_jax import processes, sharding
 from tests.fixtures import processes as fixture
 
 process = fixture.joined()
@@ -58,7 +58,7 @@ def failed(where):
         raise ValueError(f'there is no image at {process}')
       processes.gathered([1])
   except Exception as error:
-    return type(error).__name__, str(error), processes.was_told(error)
+    return [type(error).__name__, str(error), processes.was_told(error)]
 
 
 report['one'] = failed(count - 1)
@@ -67,6 +67,21 @@ try:
   first(lambda: 1 // 0)
 except Exception as error:
   report['first'] = type(error).__name__, processes.was_told(error)
+meshes = {}
+for sizes in ((1, 1), (count, 1), (0, 2)):
+  try:
+    meshes[str(sizes)] = dict(sharding.make_mesh(*sizes).shape)
+  except ValueError as error:
+    meshes[str(sizes)] = str(error)
+report['meshes'] = meshes
+mesh = sharding.make_mesh()
+rows = np.arange(2 * count, dtype=np.float32).reshape(-1, 1)
+own = rows[2 * process : 2 * process + 2]
+batch = sharding.shard_batch({'x': own}, mesh)['x']
+report['row'] = np.asarray(sharding.whole(batch)).ravel().tolist()
+layout = sharding.Layout(mesh, (('kernel', ('data',)),))
+kernel = layout.place({'kernel': np.ones((64, 192), np.float32)})['kernel']
+report['parts'] = [x.data.nbytes for x in kernel.addressable_shards]
 with processes.together():
   report['after'] = first(lambda: 'still together')
 print(json.dumps(report))
