@@ -139,18 +139,19 @@ def test_srun_is_told_from_other_ways_to_be_on_slurm(
 class Run:
   """The program, as one or several processes."""
 
-  def __init__(self, cache, workdir, count, *, others=(), slurm=False, **more):
+  def __init__(
+    self, cache, workdir, count, *, others=None, slurm=False, **more
+  ):
     """Starts them.
 
     Args:
       cache: of compiled programs.
       workdir: of process 0; the others are given one that cannot be made.
       count: of processes.
-      others: arguments of all but process 0.
+      others: fields of all but process 0.
       slurm: they find each other as under srun, without flags.
       more: fields of the config.
     """
-    args = [f'--config.{k}={v}' for k, v in (FIELDS | more).items()]
     port = processes.free_port()
     self.processes = []
     for index in range(count):
@@ -159,8 +160,9 @@ class Run:
         'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       }
       place = workdir if index == 0 else '/proc/nowhere'
-      mine = [f'--config={CONFIG}', f'--workdir={place}', *args]
-      mine += others if index else ()
+      fields = FIELDS | more | ((others or {}) if index else {})
+      mine = [f'--config={CONFIG}', f'--workdir={place}']
+      mine += [f'--config.{k}={v}' for k, v in fields.items()]
       if slurm:
         env |= {
           'SLURM_JOB_ID': '1',
@@ -319,9 +321,9 @@ def test_what_the_user_did_wrong_ends_all_and_is_said_once(two, run):
   """Also, processes find each other as srun starts them."""
   workdir, _ = two
   for others, wrong in (
-    ((), 'holds an experiment with other settings (epochs: 2 there, 4 now)'),
+    ({}, 'holds an experiment with other settings (epochs: 2 there, 4 now)'),
     (
-      ('--config.lrs=0.1', '--config.keep=chosen'),
+      {'lrs': '0.1', 'keep': 'chosen'},
       'process 1 has other settings than process 0 (config.keep, config.lrs.0)',
     ),
   ):
