@@ -7,7 +7,7 @@ found.metrics['accuracy'], found.features.shape     # 0.97, (797, 64)
 import collections
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ def evaluate(
   mesh: Any,
   *,
   among: np.ndarray | None = None,
+  into: BinaryIO | None = None,
 ) -> Evaluation:
   """Evaluates variables on a set, in eval mode.
 
@@ -51,11 +52,12 @@ def evaluate(
       all of one shape; masked rows count nowhere.
     mesh: from `sharding.make_mesh`; B is a multiple of its size.
     among: bool [C], the classes that compete; default: all.
+    into: a file that features are written to, and then not returned: [0, D].
 
   Raises:
     ValueError: there is no example.
   """
-  step = get_step(model)
+  step = get_step(model, mesh)
   variables = on_mesh(variables, mesh)
   total: dict[str, Any] = {}
   features, labels = [], []
@@ -64,15 +66,20 @@ def evaluate(
 
   def fetch() -> None:
     nonlocal total
-    (sums, found), batch = waiting.popleft()
-    total = metrics.add(total, jax.device_get(sums))
-    features.append(np.asarray(found, np.float32)[batch['mask']])
-    labels.append(batch['label'][batch['mask']])
+    sums, found, label, mask = jax.device_get(waiting.popleft())
+    total = metrics.add(total, sums)
+    found = np.asarray(found, np.float32)[mask]
+    if into is not None:
+      into.write(found.tobytes())
+      found = found[:0]
+    features.append(found)
+    labels.append(label[mask])
 
   for batch in batches:
     signals.check()
     started = step(variables, sharding.shard_batch(batch, mesh), among)
-    waiting.append((started, batch))
+    sharding.settle(started)
+    waiting.append(started)
     if len(waiting) > 1:
       fetch()
   while waiting:
@@ -98,15 +105,17 @@ def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
 
 
 @functools.lru_cache(maxsize=32)
-def get_step(model: Any) -> Callable[..., Any]:
-  """The jitted pass over one batch: sums and features."""
+def get_step(model: Any, mesh: Any) -> Callable[..., Any]:
+  """The jitted pass over one batch: sums, features, labels and mask.
 
-  @jax.jit
+  Every device, and so every process, gets those of all rows.
+  """
+
   def eval_step(variables: PyTree, batch: dict[str, Any], among: Any) -> Any:
     logits, features = model.apply(variables, batch['image'], train=False)
     if among is not None:
       logits = jnp.where(among, logits, -jnp.inf)
     sums = metrics.batch_sums(logits, batch['label'], batch['mask'])
-    return sums, features['pre_logits']
+    return sums, features['pre_logits'], batch['label'], batch['mask']
 
-  return eval_step
+  return jax.jit(eval_step, out_shardings=sharding.replicated(mesh))

@@ -15,16 +15,20 @@ and `results`.
 import contextlib
 import pathlib
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from daft_jax import (
+  alike,
   arrangement,
   assemble,
+  cached,
   checkpoint,
   further,
   grid,
   locks,
   models,
+  processes,
   provenance,
   report,
   results,
@@ -67,40 +71,61 @@ def run(
     ConfigError: a field of the config, named, or a workdir that holds an
       experiment with other settings.
   """
-  config = check(config)
+  with processes.together():
+    config = check(config)
   workdir = pathlib.Path(workdir).resolve()
   own = None
   if model is not None:
     own = assemble.Backbone(model, variables, preprocess)
-  recorded = provenance.recorded_residency(workdir)
-  task = assemble.make_task(config, own, recorded=recorded)
-  for note in task.notes:
-    # File names may hold what a terminal cannot show.
-    print(note.encode(errors='backslashreplace').decode(), flush=True)
-  for line in arrangement.describe(task, config['optimizer']):
-    print(line, flush=True)
-  shared = provenance.shared_settings(config, task)
-  promise = provenance.open_workdir(workdir, config, task, shared, command)
-  print(promise, flush=True)
+  alike.check_config(config)
+  with processes.together():
+    recorded = processes.from_first(
+      lambda: provenance.recorded_residency(workdir)
+    )
+    task = assemble.make_task(config, own, recorded=recorded)
+    shared = provenance.shared_settings(config, task)
+  alike.check_read(shared)
+  for note in (*task.notes, *arrangement.describe(task, config['optimizer'])):
+    _say(note)
+  _say(
+    processes.from_first(
+      lambda: provenance.open_workdir(workdir, config, task, shared, command)
+    )
+  )
   with contextlib.closing(task.feed):
     if config['eval_only']:
-      further.evaluate_further(workdir, task, results.read(workdir))
+      lines = processes.from_first(lambda: results.read(workdir))
+      further.evaluate_further(workdir, task, lines)
     else:
       grid.run(config, workdir, task, shared)
-  # Of several processes the last one sees all results.
-  with locks.held(workdir / locks.NAME, wait=True):
-    lines = results.derive(workdir)
-    if config['keep'] == 'chosen':
-      grid.prune(workdir, lines)
-    report.write_report(workdir)
-  print(report.console_table(lines))
-  print(f'report: {workdir / "report.md"}')
+  lines = processes.from_first(lambda: _finish(config, workdir))
   chosen = results.choose(lines)
   methods = dict.fromkeys(line['method'] for line in lines)
   return {
     method: _means(chosen[method]) if method in chosen else None
     for method in methods
   }
+
+
+def _finish(config: Mapping[str, Any], workdir: pathlib.Path) -> list[Any]:
+  """Puts the results together; returns their lines."""
+  # Of several runs the last one sees all results.
+  with locks.held(workdir / locks.NAME, wait=True):
+    lines = results.derive(workdir)
+    cached.remove(workdir / cached.FOLDER)
+    if config['keep'] == 'chosen':
+      grid.prune(workdir, lines)
+    report.write_report(workdir)
+  print(report.console_table(lines))
+  print(f'report: {workdir / "report.html"}')
+  return lines
+
+
+def _say(text: str) -> None:
+  """Prints a line, in one of several processes."""
+  if processes.is_first():
+    # File names may hold what a terminal cannot show.
+    print(text.encode(errors='backslashreplace').decode(), flush=True)
 
 
 def load_run(
@@ -137,7 +162,7 @@ def load_run(
   try:
     variables = checkpoint.load_variables(
       folder / 'checkpoints' / 'final',
-      sharding.make_mesh(1),
+      sharding.one_device(),
       fix=f'delete {folder} and run the same command again',
     )
   except FileNotFoundError:

@@ -6,7 +6,7 @@ evaluate_further(workdir, task, results.read(workdir))
 import pathlib
 from typing import Any
 
-from daft_jax import checkpoint, measure, results
+from daft_jax import checkpoint, measure, processes, results
 from daft_jax.report import collect
 from daft_jax.task import Task
 
@@ -40,7 +40,8 @@ def evaluate_further(
       f'{line["method"]} {100 * metrics[name][ood]["accuracy"]:.1f}'
       for name, line in chosen.items()
     )
-    print(f'{ood} | {", ".join(shown)}', flush=True)
+    if processes.is_first():
+      print(f'{ood} | {", ".join(shown)}', flush=True)
   counts = {name: len(task.sets[name]) for name in task.ood}
   found = []
   for name, line in chosen.items():
@@ -52,7 +53,7 @@ def evaluate_further(
         'summaries': measure.summarize(ood, counts, task.summaries),
       }
     )
-  _write_eval(workdir, found)
+  processes.from_first(lambda: _write_eval(workdir, found))
 
 
 def _write_eval(workdir: pathlib.Path, further: list[dict[str, Any]]) -> None:

@@ -2,20 +2,23 @@
 
   run(config, workdir, task, shared)
 
-Several processes may share a workdir, on one host or several: each takes the
-trials that no other has, and goes on with those whose process ended. Where what
-comes next depends on a trial that another one runs, it waits. Whoever ends last
-writes the report that has all of them.
+Several runs may share a workdir, on one host or several: each takes the trials
+that no other has, and goes on with those whose process ended. Where what comes
+next depends on a trial that another one runs, it waits. Whoever ends last
+writes the report that has all of them. Of the processes of one run, the first
+one decides, and has the locks.
 """
 
+import contextlib
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from daft_jax import (
   locks,
   points,
+  processes,
   provenance,
   results,
   search,
@@ -56,12 +59,12 @@ class _Grid:
     """What the search wants now; `found` has what is finished of it."""
     while True:
       wanted = search.points_wanted(self._config, self.found)
-      new = [
-        (point, results.finished(self._folder(point)))
-        for point in wanted
-        if point not in self.found
-      ]
-      done = {point: line for point, line in new if line is not None}
+      new = [point for point in wanted if point not in self.found]
+      lines = processes.from_first(
+        lambda new=new: [results.finished(self._folder(x)) for x in new]
+      )
+      pairs = zip(new, lines, strict=True)
+      done = {point: line for point, line in pairs if line is not None}
       if not done:
         break
       self.found |= done  # which may make it want more
@@ -72,17 +75,15 @@ class _Grid:
     return wanted
 
   def run_free(self, todo: list[Point]) -> dict[Point, str]:
-    """Runs those that no other process has; returns who has the others."""
+    """Runs those that no other run has; returns who has the others."""
     taken: dict[Point, str] = {}
     for point in todo:
       signals.check()
       folder = self._folder(point)
-      folder.mkdir(parents=True, exist_ok=True)
-      with locks.held(folder / locks.NAME) as owner:
+      with _trial(folder) as (owner, done):
         if owner is not None:
           taken[point] = owner
-        # Another process may have done it since.
-        elif results.finished(folder) is None:
+        elif not done:
           self._run(point, folder)
     return taken
 
@@ -99,11 +100,34 @@ class _Grid:
       'config': self._shared,
       'versions': provenance.versions(),
     }
+    processes.from_first(lambda: self._record(point, folder, line))
+
+  def _record(
+    self, point: Point, folder: pathlib.Path, line: results.Line
+  ) -> None:
     results.write_line(self._workdir, line)
     if 'diverged' not in line:
       self.out.line(_finished(point, line))
       if self._config['keep'] == 'chosen':
         trial.prune(folder, chosen=point.rung is None)
+
+
+@contextlib.contextmanager
+def _trial(folder: pathlib.Path) -> Iterator[tuple[str | None, bool]]:
+  """Takes a trial for the length of the block, or says who has it.
+
+  Yields:
+    None, or who has it; and whether it is done: another run may have done it
+    since it was looked at.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def take() -> tuple[str | None, bool]:
+      folder.mkdir(parents=True, exist_ok=True)
+      owner = stack.enter_context(locks.held(folder / locks.NAME))
+      return owner, owner is None and results.finished(folder) is not None
+
+    yield processes.from_first(take)
 
 
 def run(
@@ -117,7 +141,7 @@ def run(
   Raises:
     ConfigError: all that are left of a grid are run by others.
   """
-  with writer.Writer() as out:
+  with writer.Writer(active=processes.is_first()) as out:
     grid = _Grid(config, workdir, task, shared, out)
     wanted = grid.wanted()
     out.line(

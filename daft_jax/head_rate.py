@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import evaluate, sharding
+from daft_jax import evaluate, processes, sharding
 from daft_jax.methods import Stage
 from daft_jax.task import Task
 from daft_jax.train import Parts, gradient
@@ -46,12 +47,17 @@ def curvature(
   count = -(-_IMAGES // task.batch_size)
   found = []
   for batch in itertools.islice(task.step_batches(seed, 0), count):
-    mask = batch.get('mask')
-    rows = slice(None) if mask is None else np.asarray(mask)
     batch = {key: batch[key] for key in ('image', 'mask') if key in batch}
-    features = step(variables, sharding.shard_batch(batch, task.mesh))
-    found.append(np.asarray(features, np.float64)[rows])
+    features, mask = jax.device_get(
+      step(variables, sharding.shard_batch(batch, task.mesh))
+    )
+    found.append(np.asarray(features[mask], np.float64))
   features = np.concatenate(found)
+  # The last digits depend on the processor.
+  return processes.from_first(lambda: _largest_eigenvalue(features))
+
+
+def _largest_eigenvalue(features: np.ndarray) -> float:
   count, width = features.shape
   # The smaller of the two matrices that have this eigenvalue.
   gram = features @ features.T if count < width else features.T @ features
@@ -103,11 +109,13 @@ def rates(curvature: float, optimizer: Mapping[str, Any]) -> dict[str, float]:
 @functools.lru_cache(maxsize=32)
 def _get_step(
   model: Any, norm: str, parts: Parts, mesh: Any
-) -> Callable[[PyTree, dict[str, Any]], jax.Array]:
-  """The jitted features of one batch."""
+) -> Callable[..., Any]:
+  """The jitted features of one batch, and which of its rows count."""
 
-  @jax.jit
-  def features(variables: PyTree, batch: dict[str, Any]) -> jax.Array:
-    return gradient.features(model, norm, parts, variables, batch, mesh)
+  def step(variables: PyTree, batch: dict[str, Any]) -> Any:
+    mask = batch.get('mask')
+    rows = jnp.ones(len(batch['image']), bool) if mask is None else mask
+    found = gradient.features(model, norm, parts, variables, batch, mesh)
+    return found, rows
 
-  return features
+  return jax.jit(step, out_shardings=sharding.replicated(mesh))

@@ -7,16 +7,17 @@
                              the same with other fields
   --config.epochs=5          any field of configs/common.py, as often as wanted
   --workdir=DIR              everything is written here
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+                             of several processes; with srun on Slurm, and on
+                             TPU pods, they find each other
 
 The same command continues a run that was stopped.
 """
 
-import errno
 import importlib.util
 import logging
 import os
 import pathlib
-import shlex
 import shutil
 import sys
 import traceback
@@ -27,15 +28,15 @@ from ml_collections import ConfigDict
 
 from daft_jax import (
   disclosed,
+  ended,
   experiment,
+  launch,
   names,
-  results,
+  processes,
   settings,
   signals,
   writer,
 )
-from daft_jax.checkpoint import CheckpointError
-from daft_jax.data.records import DataError
 
 _FLAGS = ('--config', '--workdir')
 _DEEPEST = 8  # dicts in each other, of a config; there are two
@@ -62,64 +63,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
   # Orbax and JAX log each checkpoint and compilation through absl.
   logging.getLogger('absl').setLevel(logging.ERROR)
-  config = None
   try:
-    config, workdir = parse(argv)
-    with writer.messages(), signals.handled():
-      found = experiment.run(config, workdir, command=disclosed.command(argv))
-  except (settings.ConfigError, results.ResultsError) as error:
+    config, workdir, place = parse(argv)
+    with launch.joined(place):
+      return _run(config, workdir, argv)
+  except settings.ConfigError as error:
     print(f'daft_jax: {error}', file=sys.stderr)
     return 2
-  except (DataError, CheckpointError) as error:
-    print(f'daft_jax: {error}', file=sys.stderr)
-    return 1
-  except OSError as error:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-      raise
-    fix = 'make room on the disk and run the same command again'
-    print(f'daft_jax: {error}: {fix}', file=sys.stderr)
-    return 1
-  except (RuntimeError, MemoryError) as error:
-    if config is None or not _is_out_of_memory(error):
-      raise
-    print(f'daft_jax: {_out_of_memory(config)}', file=sys.stderr)
-    return 1
-  except signals.Stopped as stopped:
-    again = shlex.join(['python', '-m', 'daft_jax.main', *argv])
-    print(f'daft_jax: {stopped}. To go on: {again}', file=sys.stderr)
-    return stopped.status
   except KeyboardInterrupt:  # Before signals are handled.
     return 130
+
+
+def _run(config: Any, workdir: pathlib.Path, argv: Sequence[str]) -> int:
+  """Runs the experiment; what is to be said of its end, one process says."""
+  try:
+    with (
+      writer.messages(active=processes.is_first()),
+      signals.handled(),
+    ):
+      processes.from_first(lambda: _check_workdir(workdir))
+      command = disclosed.command(launch.without(argv))
+      found = experiment.run(config, workdir, command=command)
+  except BaseException as error:
+    status, text = ended.explained(error, config, argv)
+    told = processes.was_told(error) or isinstance(error, signals.Stopped)
+    if status is None:
+      if not told:
+        launch.leave_with_traceback()
+      raise
+    if processes.is_first() or not told:
+      print(f'daft_jax: {text}', file=sys.stderr)
+    if not told:
+      launch.leave(status)
+    return status
   lost = [method for method, means in found.items() if means is None]
-  if lost:
+  if lost and processes.is_first():
     print(
       f'daft_jax: every trial of {", ".join(lost)} diverged. Lower config.lrs '
       'and config.head_lrs: the same command with other rates adds trials',
       file=sys.stderr,
     )
-    return 1
-  return 0
+  return 1 if lost else 0
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-  """On the host, or as XLA says it of a device."""
-  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
-
-
-def _out_of_memory(config: Any) -> str:
-  half = max(1, config['batch_size'] // 2)
-  tests = max(1, config['eval_batch_size'] // 4)
-  return (
-    f'out of memory, with config.batch_size {config["batch_size"]} and '
-    f'config.eval_batch_size {config["eval_batch_size"]}. What was saved stays '
-    'as it is. Images take less with --config.data.residency=stream; '
-    f'--config.eval_batch_size={tests} and --config.batch_size={half} are '
-    'another experiment, for another --workdir'
-  )
-
-
-def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
-  """Turns arguments into the config and the workdir.
+def parse(
+  argv: Sequence[str],
+) -> tuple[Any, pathlib.Path, launch.Place | None]:
+  """Turns arguments into the config, the workdir and which process this is.
 
   Raises:
     ConfigError: an unknown or missing argument, a file that cannot be loaded,
@@ -131,8 +121,9 @@ def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
     name, equals, text = words.pop(0).partition('=')
     if not equals and words and not words[0].startswith('--'):
       text = words.pop(0)
-    if not name.startswith('--config.') and name not in _FLAGS:
-      hint = names.did_you_mean(name, _FLAGS)
+    known = (*_FLAGS, *launch.FLAGS)
+    if not name.startswith('--config.') and name not in known:
+      hint = names.did_you_mean(name, known)
       raise settings.ConfigError(
         f'{name!r} is no argument.{hint} Type: {_USAGE}'
       )
@@ -145,14 +136,13 @@ def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
   for name in _FLAGS:
     if not given.get(name):
       raise settings.ConfigError(f'{name} is missing. Type: {_USAGE}')
+  place = launch.place_of(given)
   config = load_config(given['--config'])
   for name, text in given.items():
-    if name not in _FLAGS:
+    if name.startswith('--config.'):
       path = name.removeprefix('--config.')
       settings.assign(config, path, settings.parse(path, text))
-  workdir = _expanded('--workdir', given['--workdir'])
-  _check_workdir(workdir)
-  return config, workdir
+  return config, _expanded('--workdir', given['--workdir']), place
 
 
 def load_config(name: str) -> Any:

@@ -5,7 +5,6 @@ open_workdir(workdir, config, task, shared)   # writes experiment.json
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import pathlib
 import platform
@@ -15,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import __version__, disclosed, locks, machine, results, trees
-from daft_jax.data.sources import ImageSet
+from daft_jax import (
+  __version__,
+  disclosed,
+  fingerprints,
+  locks,
+  machine,
+  results,
+  trees,
+)
 from daft_jax.settings import ConfigError
 from daft_jax.task import Task
 
@@ -44,15 +50,11 @@ def shared_settings(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
   The weights count by their content, so another file is another setting. The
   number of devices does not count: it changes results in the last digits only.
   """
-  digest = hashlib.sha256()
-  for path, leaf in sorted(trees.flatten(task.variables).items()):
-    if not path.startswith('params/head/'):
-      digest.update(path.encode() + np.asarray(leaf).tobytes())
   return {
     'suite': task.suite,
     'backbone': task.backbone,
     'weights': task.weights,
-    'weights_sha256': digest.hexdigest(),
+    'weights_sha256': fingerprints.of_weights(task.variables),
     'preprocess': dataclasses.asdict(task.preprocess),
     'recipe': dataclasses.asdict(task.recipe),
     'mixing': dataclasses.asdict(task.mix),
@@ -168,26 +170,10 @@ def _about(
     'residency': task.residency,
     'notes': [disclosed.note(x, config['data']) for x in task.notes],
     'images': {name: len(examples) for name, examples in task.sets.items()},
-    'data_sha256': _data_sha256(task),
+    'data_sha256': task.data_sha256 or fingerprints.of_images(task.sets),
     'config': {**disclosed.config(config), 'methods': methods},
     'versions': versions(),
   }
-
-
-def _data_sha256(task: Task) -> str:
-  """Of all sets: names, labels in their order, and pixels that are in memory.
-
-  That of a folder is of its files.
-  """
-  if task.data_sha256:
-    return task.data_sha256
-  digest = hashlib.sha256()
-  for name, examples in sorted(task.sets.items()):
-    digest.update(f'{name} {len(examples)} '.encode())
-    digest.update(np.ascontiguousarray(examples.labels, np.int32))
-    if isinstance(examples, ImageSet):
-      digest.update(np.ascontiguousarray(examples.images))
-  return digest.hexdigest()
 
 
 def recorded_residency(workdir: pathlib.Path) -> str | None:

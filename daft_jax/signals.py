@@ -7,6 +7,9 @@
 A run asks between steps and batches. A second SIGINT ends the process at once,
 whatever it is doing: signals are seen by a thread of their own, as Python's
 handlers wait for the main thread, which may be compiling for a minute.
+
+Of several processes of a run one may be told alone, or all at different steps.
+All stop at the same step: JAX, which has taken SIGTERM over, agrees on one.
 """
 
 import contextlib
@@ -15,8 +18,14 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from jax.experimental import multihost_utils
+
+from daft_jax import processes
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _came: list[int] = []
+_asked = [0]  # how often `requested` was, of several processes
+_agreed: list[bool] = []  # that it is time, likewise
 
 
 class Stopped(BaseException):
@@ -36,14 +45,23 @@ class Stopped(BaseException):
 
 
 def requested() -> bool:
-  """Whether a signal has come."""
-  return bool(_came)
+  """Whether a signal has come.
+
+  Several processes have to ask equally often, and get the same answer.
+  """
+  if not processes.several():
+    return bool(_came)
+  if not _agreed:
+    _asked[0] += 1
+    if multihost_utils.reached_preemption_sync_point(_asked[0]):
+      _agreed.append(True)
+  return bool(_agreed)
 
 
 def check() -> None:
   """Raises `Stopped` if a signal has come."""
-  if _came:
-    raise Stopped(_came[0])
+  if requested():
+    raise Stopped(_came[0] if _came else signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -59,9 +77,11 @@ def handled() -> Iterator[None]:
   _came.clear()
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
-  before = {number: signal.getsignal(number) for number in _SIGNALS}
+  # JAX has a handler of its own for SIGTERM, in several processes.
+  taken = _SIGNALS[: 1 if processes.several() else 2]
+  before = {number: signal.getsignal(number) for number in taken}
   wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-  for number in _SIGNALS:
+  for number in taken:
     signal.signal(number, lambda number, frame: None)
   watcher = threading.Thread(target=_watch, args=(reader,), daemon=True)
   watcher.start()
@@ -86,3 +106,5 @@ def _watch(reader: int) -> None:
         os.write(2, b'\ndaft_jax: stopped at once.\n')
         os._exit(128 + signal.SIGINT)
       _came.append(number)
+      if number == signal.SIGINT and processes.several():
+        os.kill(os.getpid(), signal.SIGTERM)  # So that JAX tells the others.

@@ -20,14 +20,17 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from daft_jax import (
+  cached,
   checkpoint,
   diverged,
   head_rate,
   logs,
   measure,
+  processes,
   results,
   stages,
   train,
@@ -56,7 +59,7 @@ def run_trial(
   The caller adds names, config and versions, and writes `result.json`. What
   was killed continues after its last saved epoch, with the same bits.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  processes.from_first(lambda: folder.mkdir(parents=True, exist_ok=True))
   log = logs.TrialLog(folder)
   count = _Counter(out, cost(task, point, options.epochs))
   if point.rung:
@@ -73,7 +76,7 @@ def run_trial(
     count.finish()
     return {**line, **measure.nothing(task), 'seconds': log.seconds()}
   measured = measure.measure(task, variables, start)
-  _save_arrays(folder / ARRAYS, measured.arrays)
+  processes.from_first(lambda: _save_arrays(folder / ARRAYS, measured.arrays))
   checkpoint.save_variables(folder / 'checkpoints' / 'final', variables)
   count.finish()
   log.lap('evaluate')
@@ -96,7 +99,8 @@ def _run_stages(
   rows = METHODS[point.method]
   notes: dict[str, Any] = {}
   variables = start = task.variables
-  for index in range(_first(folder, rows), len(rows)):
+  first = processes.from_first(lambda: _first(folder, rows))
+  for index in range(first, len(rows)):
     stage = rows[index]
     where = _stage_folder(folder, index, stage)
     with checkpoint.Checkpoints(
@@ -223,10 +227,11 @@ def _job(
     epochs=options.epochs,
     optimizer=options.optimizer,
     saved=saved,
-    on_step=lambda rows: count.add(TRAIN_COST * rows),
+    on_step=lambda rows: count.add(TRAIN_COST * rows * jax.process_count()),
     on_epoch=on_epoch,
     epochs_before=lambda epoch: log.rewind(stage.name, epoch),
     say=lambda text: count.out.line(f'{point} | {stage.name}: {text}'),
+    scratch=log.folder.parent.parent / cached.FOLDER,
     skip=options.nonfinite == 'skip',
   )
 

@@ -104,13 +104,18 @@ class Writer:
 
 
 @contextlib.contextmanager
-def messages(out: TextIO | None = None) -> Iterator[None]:
-  """Shows what the package's modules log, as plain lines on stderr."""
+def messages(
+  out: TextIO | None = None, *, active: bool = True
+) -> Iterator[None]:
+  """Shows what the package's modules log, as plain lines on stderr.
+
+  Not `active`, warnings alone.
+  """
   logger = logging.getLogger('daft_jax')
   handler = logging.StreamHandler(out or sys.stderr)
   before = logger.level, logger.propagate
   logger.addHandler(handler)
-  logger.setLevel(logging.INFO)
+  logger.setLevel(logging.INFO if active else logging.WARNING)
   # Some library sets up the root, which would show them once more.
   logger.propagate = False
   try:

@@ -208,3 +208,40 @@ def test_a_manifest_of_codes_and_of_lists_is_damage(tmp_path):
   (folder / manifest.NAME).write_bytes(b'[' * 100_000)
   with pytest.raises(checkpoint.DamagedCheckpoint, match='other bytes'):
     checkpoint.load_variables(folder, mesh())
+
+
+@pytest.mark.parametrize(
+  ('before', 'after'),
+  [((8, 1), (4, 2)), ((1, 1), (8, 1)), ((2, 4), (1, 1))],
+)
+def test_parts_come_back_where_the_new_state_has_them(tmp_path, before, after):
+  rng = np.random.default_rng(0)
+  start = {
+    'params': {
+      'conv': {'kernel': rng.normal(size=(3, 3, 64, 16)).astype(np.float32)},
+      'head': {'kernel': rng.normal(size=(16, 1000)).astype(np.float32)},
+    },
+    'batch_stats': {'bn': {'mean': np.ones(16, np.float32)}},
+  }
+
+  def state(mesh):
+    mesh, rules = sharding.make_mesh(*mesh), sharding.RULES['fsdp']
+    return mesh, train.init_state(start, '', OPTIMIZER, mesh, rules)
+
+  first, saved_state = state(before)
+  moved = jax.tree.map(lambda x: x + 1, saved_state.opt_state)
+  saved_state = saved_state._replace(opt_state=moved)
+  with checkpoint.Checkpoints(tmp_path, first) as saved:
+    saved.save_start(start, {})
+    saved.save(1, saved_state, id_val=0.5)
+  second, fresh = state(after)
+  with checkpoint.Checkpoints(tmp_path, second) as saved:
+    found = saved.restore(fresh)
+  assert_same(jax.device_get(found), jax.device_get(saved_state))
+  for old, new in zip(
+    jax.tree.leaves(fresh), jax.tree.leaves(found), strict=True
+  ):
+    assert new.sharding == old.sharding
+  kernel = found.params['conv']['kernel']
+  parts = [x.data.nbytes for x in kernel.addressable_shards]
+  assert parts == [kernel.nbytes // after[0]] * (after[0] * after[1])

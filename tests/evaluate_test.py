@@ -68,7 +68,7 @@ def test_equal_variables_give_equal_bits():
 
 
 def test_one_size_compiles_once():
-  step = evaluate.get_step(net()[0])
+  step = evaluate.get_step(net()[0], sharding.make_mesh(1))
   run(5)
   before = step._cache_size()
   run(5)

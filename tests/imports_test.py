@@ -17,13 +17,13 @@ ROOT = pathlib.Path(daft_jax.__file__).parent
 # A module imports from lower layers, and from the modules it shares a group
 # with. Nobody imports the root; `__version__` is all that may be taken from it.
 LAYERS = (
-  ('names', 'bounded', 'trees'),
+  ('names', 'bounded', 'trees', 'processes'),
   (
     *('sharding', 'metrics', 'writer', 'methods'),
     *('results', 'results.*', 'settings', 'settings.*'),
     *('data.suites', 'data.domains', 'pretrained.registry'),
-    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'processes'),
-    'disclosed',
+    *('unpickle', 'unpickle.*', 'locks', 'signals', 'machine', 'peers'),
+    *('disclosed', 'fingerprints'),
   ),
   (
     *('bn', 'bn.*', 'optim', 'probe', 'probe.*', 'shards'),
@@ -34,16 +34,16 @@ LAYERS = (
   ('pretrained', 'pretrained.*'),
   ('train', 'train.*', 'trainable', 'evaluate'),
   ('task',),
-  ('head_rate', 'points'),
+  ('head_rate', 'points', 'cached'),
   ('search',),
   (
     *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
-    'arrangement',
+    *('alike', 'arrangement'),
   ),
   ('diverged',),
   ('trial', 'further'),
   ('grid',),
-  ('experiment',),
+  ('experiment', 'launch', 'ended'),
   ('main', 'benchmark', 'benchmark.*', 'export'),
   ('__init__',),
 )

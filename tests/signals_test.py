@@ -69,10 +69,10 @@ def test_a_second_interrupt_ends_it_at_once():
 
 
 def test_two_terminations_still_save():
-  process = start('slow', '500000')
+  process = start('slow', '5000000')
   for _ in range(2):
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
+    time.sleep(0.02)
   out, _ = process.communicate(timeout=60)
   assert process.returncode == 143 and out == 'saved\n'
 

@@ -20,7 +20,7 @@ import os
 import pathlib
 from typing import Any
 
-from daft_jax import sharding
+from daft_jax import processes, sharding
 from daft_jax.checkpoint import checked
 from daft_jax.checkpoint.held import begun, prune
 from daft_jax.checkpoint.manifest import CheckpointError, DamagedCheckpoint
@@ -41,10 +41,17 @@ PathLike = str | os.PathLike[str]
 
 
 def save_variables(folder: PathLike, variables: PyTree) -> None:
-  """Saves variables alone, whole or not at all; replaces what is there."""
+  """Saves variables alone, whole or not at all; replaces what is there.
+
+  Of several processes all have to call it.
+  """
   folder = pathlib.Path(folder).resolve()
   items = checked.snapshot({'model': variables})
-  checked.write(folder, items, of=folder.name, about={})
+
+  def write() -> None:
+    checked.write(folder, items, of=folder.name, about={})
+
+  processes.from_first(write)
 
 
 def load_variables(
@@ -52,15 +59,21 @@ def load_variables(
 ) -> PyTree:
   """Loads what `save_variables` saved, onto every device of the mesh.
 
+  Where the mesh is that of several processes all of them have to call it.
+
   Raises:
     FileNotFoundError: there is nothing.
     DamagedCheckpoint: it is not what was saved; the text ends with `fix`.
   """
   folder = pathlib.Path(folder).resolve()
-  if not folder.is_dir():
-    raise FileNotFoundError(f'no variables are saved at {folder}')
-  try:
-    found = checked.read(folder, {'model': None}, of=folder.name)
-  except DamagedCheckpoint as error:
-    raise error.with_fix(fix) from None
-  return sharding.replicate(found['model'], mesh)
+
+  def read() -> PyTree:
+    if not folder.is_dir():
+      raise FileNotFoundError(f'no variables are saved at {folder}')
+    try:
+      return checked.read(folder, {'model': None}, of=folder.name)['model']
+    except DamagedCheckpoint as error:
+      raise error.with_fix(fix) from None
+
+  found = processes.from_first(read) if mesh.is_multi_process else read()
+  return sharding.replicate(found, mesh)

@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from daft_jax import sharding, trees
+from daft_jax import processes, sharding, trees
 from daft_jax.checkpoint import folders
 from daft_jax.checkpoint import manifest as manifests
 from daft_jax.checkpoint.manifest import (
@@ -36,22 +36,30 @@ PyTree = Any
 def snapshot(tree: PyTree) -> PyTree:
   """Arrays on the host that stay as they are, whatever becomes of `tree`.
 
-  What is split over devices is put together, one array after the other.
   On CPU they are views, at no cost: an array that is looked at is not
-  overwritten when it is donated, JAX takes a copy instead.
+  overwritten when it is donated, JAX takes a copy instead. What is split over
+  devices is put together. Of several processes all have to call it, and the
+  first one, which writes, gets something.
   """
 
+  writes = processes.is_first()
+
   def local(leaf: Any) -> Any:
-    # What `leaf` itself gives it keeps, and so could never be donated again.
     if not isinstance(leaf, jax.Array):
       return leaf
-    return sharding.whole(leaf).addressable_data(0)
+    # What `leaf` itself gives it keeps, and so could never be donated again.
+    found = sharding.whole(leaf).addressable_data(0)
+    # At once, as devices that share parameters have no room for all of them.
+    at_once = writes and not leaf.is_fully_replicated
+    return jax.device_get(found) if at_once else found
 
   leaves, structure = jax.tree.flatten(tree)
-  found = jax.device_get([local(leaf) for leaf in leaves])
+  found = [local(leaf) for leaf in leaves]
+  if not writes:
+    return None
   whole = [
     np.array(now) if isinstance(leaf, np.ndarray) else np.asarray(now)
-    for leaf, now in zip(leaves, found, strict=True)
+    for leaf, now in zip(leaves, jax.device_get(found), strict=True)
   ]
   return jax.tree.unflatten(structure, whole)
 
@@ -78,7 +86,7 @@ def write(
     with _quiet(), concurrent.futures.ThreadPoolExecutor(1) as other:
       leaves = other.submit(manifests.hash_leaves, items)
       for name, tree in items.items():
-        with ocp.Checkpointer(_handler()) as checkpointer:
+        with _checkpointer(_writer()) as checkpointer:
           checkpointer.save(temporary / name, args=ocp.args.PyTreeSave(tree))
       files = other.submit(manifests.hash_new_files, temporary)
       folders.flush_all(temporary)
@@ -128,7 +136,8 @@ def read(
     abstract = _abstract(_nested(saved) if like is None else like)
     _check_form(folder, name, saved, abstract)
     try:
-      with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+      reader = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
+      with _checkpointer(reader) as checkpointer:
         tree = checkpointer.restore(
           folder / name, args=ocp.args.StandardRestore(abstract)
         )
@@ -173,13 +182,29 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(before)
 
 
-def _handler() -> ocp.PyTreeCheckpointHandler:
+def _writer() -> ocp.PyTreeCheckpointHandler:
   """Writes what `StandardCheckpointHandler` reads, at half of its CPU time.
 
   Compressed, parameters are 8 % smaller and take as long again, on the cores
   that prepare the next batches.
   """
-  return ocp.PyTreeCheckpointHandler(use_compression=False)
+  return ocp.PyTreeCheckpointHandler(
+    use_compression=False, multiprocessing_options=_alone()
+  )
+
+
+def _checkpointer(handler: Any) -> ocp.Checkpointer:
+  return ocp.Checkpointer(handler, multiprocessing_options=_alone())
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Of several processes the one that reads or writes waits for no other."""
+  if not processes.several():
+    return ocp.options.MultiprocessingOptions()
+  me = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'of{me}'
+  )
 
 
 def _short(error: Exception) -> str:

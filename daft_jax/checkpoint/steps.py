@@ -8,6 +8,7 @@ What is kept is decided by the manifests, which vouch for the accuracies too.
 """
 
 import concurrent.futures
+import contextlib
 import logging
 import os
 import pathlib
@@ -16,8 +17,8 @@ from typing import Any
 
 import jax
 
-from daft_jax import sharding
-from daft_jax.checkpoint import checked, folders, held
+from daft_jax import processes, sharding
+from daft_jax.checkpoint import checked, folders, form, held
 from daft_jax.checkpoint import manifest as manifests
 from daft_jax.checkpoint.held import PAUSED, START
 from daft_jax.checkpoint.manifest import (
@@ -37,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 class Checkpoints:
   """The checkpoints of one stage of one trial.
+
+  Of several processes all call its methods; the first one alone reads, writes
+  and decides, and tells the others, who need not even see the files.
 
   Attributes:
     set_aside: an error for every epoch that was found damaged.
@@ -61,29 +65,33 @@ class Checkpoints:
     self._folder = pathlib.Path(folder).resolve()
     self._mesh, self._on_damage, self._fix = mesh, on_damage, fix
     self.set_aside: list[DamagedCheckpoint] = []
+    self._steps: dict[int, Manifest] = {}
+    processes.from_first(self._open)
+    self._pool = concurrent.futures.ThreadPoolExecutor(
+      1, thread_name_prefix='checkpoint'
+    )
+    self._saving: concurrent.futures.Future[None] | None = None
+
+  def _open(self) -> None:
     self._folder.mkdir(parents=True, exist_ok=True)
     folders.sweep(self._folder)
-    self._steps: dict[int, Manifest] = {}
     for step in held.steps_in(self._folder):
       try:
         self._steps[step] = manifests.read(self._path(step), of=self._of(step))
       except DamagedCheckpoint as error:
         if step != START:  # `start` says so, and never goes on without.
           self._set_aside(step, error)
-    self._pool = concurrent.futures.ThreadPoolExecutor(
-      1, thread_name_prefix='checkpoint'
-    )
-    self._saving: concurrent.futures.Future[None] | None = None
 
   def __enter__(self) -> 'Checkpoints':
     return self
 
   def __exit__(self, kind: Any, *unused: Any) -> None:
     try:
-      self._wait()
-    except CheckpointError:
-      if kind is None:  # After another error, that one is the news.
-        raise
+      if kind is None:
+        processes.from_first(self._wait)
+      else:  # After another error, that one is the news.
+        with contextlib.suppress(CheckpointError):
+          self._wait()
     finally:
       self._pool.shutdown()
 
@@ -97,6 +105,13 @@ class Checkpoints:
     Raises:
       CheckpointError: it is damaged, or gone though there are epochs.
     """
+    found = processes.from_first(self._start)
+    if found is None:
+      return None
+    variables, notes = found
+    return sharding.replicate(variables, self._mesh), notes
+
+  def _start(self) -> tuple[PyTree, dict[str, Any]] | None:
     self._wait()
     if not held.begun(self._folder):
       return None
@@ -109,7 +124,6 @@ class Checkpoints:
       variables = self._read(START, {'model': None})['model']
     except DamagedCheckpoint as error:
       raise error.with_fix(self._fix) from None
-    variables = sharding.replicate(variables, self._mesh)
     return variables, self._steps[START].about['notes']
 
   def save(self, epoch: int, state: Any, *, id_val: float) -> None:
@@ -118,8 +132,7 @@ class Checkpoints:
     Raises:
       CheckpointError: the epoch before could not be saved.
     """
-    items = {'model': state.variables, 'opt': _rest(state)}
-    self._save(epoch, items, {'id_val': id_val})
+    self._save(epoch, form.items(state), {'id_val': id_val})
 
   def restore(self, state: Any) -> Any | None:
     """The state after the latest good epoch in the form of `state`, or None.
@@ -130,17 +143,18 @@ class Checkpoints:
       CheckpointError: there were epochs, and nothing good is left of them,
         not even the start.
     """
+    leaves = processes.from_first(lambda: self._restore(form.items(state)))
+    return None if leaves is None else form.like(state, leaves)
+
+  def _restore(self, wanted: dict[str, PyTree]) -> list[Any] | None:
     self._wait()
-    wanted = {'model': state.variables, 'opt': _rest(state)}
     for epoch in reversed(self._epochs()):
       try:
-        found = self._read(epoch, wanted)
+        return jax.tree.leaves(self._read(epoch, wanted))
       except DamagedCheckpoint as error:
         self._set_aside(epoch, error)
-      else:
-        return _like(state, found)
     if self.set_aside:
-      self.start()
+      self._start()
     return None
 
   def save_paused(self, state: Any, about: dict[str, Any]) -> None:
@@ -150,28 +164,33 @@ class Checkpoints:
       state: after some step.
       about: what else it takes to go on (JSON).
     """
-    self._wait()
-    items = {'model': state.variables, 'opt': _rest(state)}
-    checked.write(
-      self._folder / PAUSED,
-      checked.snapshot(items),
-      of=f'{self._folder.name}/{PAUSED}',
-      about={**about, 'step': int(state.step)},
-    )
+    items = checked.snapshot(form.items(state))
+    about = {**about, 'step': int(state.step)}
+    of = f'{self._folder.name}/{PAUSED}'
+
+    def write() -> None:
+      self._wait()
+      checked.write(self._folder / PAUSED, items, of=of, about=about)
+
+    processes.from_first(write)
 
   def paused(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
     """What `save_paused` saved, in the form of `state`, or None."""
+    found = processes.from_first(lambda: self._paused(form.items(state)))
+    return None if found is None else (form.like(state, found[0]), found[1])
+
+  def _paused(
+    self, wanted: dict[str, PyTree]
+  ) -> tuple[list[Any], dict[str, Any]] | None:
     path, of = self._folder / PAUSED, f'{self._folder.name}/{PAUSED}'
     if not path.is_dir():
       return None
     try:
       about = manifests.read(path, of=of).about
-      wanted = {'model': state.variables, 'opt': _rest(state)}
-      found = checked.read(path, wanted, of=of)
+      return jax.tree.leaves(checked.read(path, wanted, of=of)), about
     except DamagedCheckpoint as error:
       self._set_aside(PAUSED, error)
       return None
-    return _like(state, found), about
 
   def variables(self, epoch: int) -> PyTree:
     """The variables after an epoch, on every device of the mesh.
@@ -179,20 +198,29 @@ class Checkpoints:
     Raises:
       DamagedCheckpoint: they are not there any more; the epoch is set aside.
     """
+    found, damage = processes.from_first(lambda: self._variables(epoch))
+    if damage:
+      raise DamagedCheckpoint(self._path(epoch), *damage, fix=self._fix)
+    return sharding.replicate(found, self._mesh)
+
+  def _variables(self, epoch: int) -> tuple[PyTree, list[Any] | None]:
+    """Them, or of a `DamagedCheckpoint` the files and the leaves."""
     self._wait()  # It may be on its way to the disk.
     if epoch not in self._steps:
       why = {manifests.NAME: 'is missing, or the epoch was set aside'}
-      raise DamagedCheckpoint(self._path(epoch), why, fix=self._fix)
+      return None, [why, []]
     try:
-      found = self._read(epoch, {'model': None})['model']
+      return self._read(epoch, {'model': None})['model'], None
     except DamagedCheckpoint as error:
       if epoch != START:
         self._set_aside(epoch, error)
-      raise error.with_fix(self._fix) from None
-    return sharding.replicate(found, self._mesh)
+      return None, [error.files, error.leaves]
 
   def rewind(self, epoch: int) -> None:
     """Forgets what was saved after an epoch, so that it is done again."""
+    processes.from_first(lambda: self._rewind(epoch))
+
+  def _rewind(self, epoch: int) -> None:
     self._wait()
     for later in self._epochs():
       if later > epoch:
@@ -211,10 +239,13 @@ class Checkpoints:
   def _save(
     self, step: int, items: dict[str, PyTree], about: dict[str, Any]
   ) -> None:
-    self._wait()
-    self._saving = self._pool.submit(
-      self._write, step, checked.snapshot(items), about
-    )
+    items = checked.snapshot(items)
+
+    def begin() -> None:
+      self._wait()
+      self._saving = self._pool.submit(self._write, step, items, about)
+
+    processes.from_first(begin)
 
   def _write(
     self, step: int, items: dict[str, PyTree], about: dict[str, Any]
@@ -255,19 +286,3 @@ class Checkpoints:
     where = folders.set_aside(self._path(epoch), str(error))
     self.set_aside.append(error)
     self._on_damage(f'{error}. It was set aside: {where}')
-
-
-def _like(state: Any, found: dict[str, PyTree]) -> Any:
-  """What was read, each array where the one of `state` is."""
-  wanted = {'model': state.variables, 'opt': _rest(state)}
-  placed = jax.tree.map(
-    lambda old, new: sharding.place(new, old.sharding), wanted, found
-  )
-  return state._replace(**placed['model'], **placed['opt'])
-
-
-def _rest(state: Any) -> dict[str, PyTree]:
-  """What of a state is not its variables."""
-  rest = {'step': state.step, 'opt_state': state.opt_state}
-  # Orbax cannot save a tree without leaves.
-  return rest | ({'extra': state.extra} if jax.tree.leaves(state.extra) else {})

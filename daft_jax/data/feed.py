@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import sharding
+from daft_jax import processes, sharding
 from daft_jax.data import augment, mixing, pipeline
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.recipe import Examples, Job, Recipe
@@ -142,8 +142,10 @@ class Feed:
     if self._residency == 'device':
       images = self._held_or_made(name, self._preprocess)[rows]
     else:
-      some = self._examples(name, self._preprocess).take(rows)
-      images = sharding.replicate(Job(some, self._preprocess)(), self._mesh)
+      mine = rows[np.array(processes.mine(len(rows)), int)]
+      some = self._examples(name, self._preprocess).take(mine)
+      made = np.stack(processes.gathered([*Job(some, self._preprocess)()]))
+      images = sharding.replicate(made, self._mesh)
     return normalize(images, self._preprocess.table)
 
   def close(self) -> None:

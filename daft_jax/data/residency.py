@@ -128,7 +128,8 @@ def host_memory() -> int:
 
 def device_memory(mesh: Any) -> int | None:
   """Bytes that are free on each device; None: it does not say."""
-  stats = mesh.devices.flat[0].memory_stats() or {}
+  # One of another process's devices cannot be asked.
+  stats = mesh.local_devices[0].memory_stats() or {}
   if 'bytes_limit' not in stats:
     return None
   return stats['bytes_limit'] - stats.get('bytes_in_use', 0)

@@ -164,7 +164,7 @@ def _read_orbax(path: pathlib.Path) -> dict[str, np.ndarray]:
 
   try:
     _check_orbax(path.resolve())
-    tree = checkpoint.load_variables(path, sharding.make_mesh(1))
+    tree = checkpoint.load_variables(path, sharding.one_device())
   except Exception as error:  # TensorStore raises plain ones.
     raise ValueError(
       f'{path} is not an Orbax checkpoint of variables ({str(error)[:200]}): '

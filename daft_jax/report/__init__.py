@@ -75,6 +75,8 @@ def console_table(lines: Iterable[results.Line]) -> str:
   lines = list(lines)
   rows = summary.summarize(lines)
   text = [terminal.console(rows)] if rows else []
+  if '±' in ''.join(text):
+    text.append('± is the 90 % interval of the mean over seeds (Student t)')
   text += [f'{x}: every trial diverged' for x in summary.diverged(lines)]
   if any(collect.selection(line) == 'paper' for line in lines):
     text.append(origin.CHOSEN['paper'])

@@ -150,6 +150,11 @@ def printable(text: str) -> str:
   return visible(re.sub(r'\s+', ' ', text))
 
 
+def lines(text: str) -> list[str]:
+  """Those of a listing, of which each is visible."""
+  return [visible(line) for line in text.split('\n')]
+
+
 def visible(text: str) -> str:
   """The same, with all spaces."""
   return ''.join(x if x.isprintable() else ascii(x)[1:-1] for x in text)

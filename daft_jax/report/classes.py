@@ -1,6 +1,6 @@
 """What a mean accuracy hides: the worst class, the worst set, who won and lost.
 
-parts = classes.section(collected, rows)
+blocks = classes.section(collected, classes.read(collected), rows)
 """
 
 import math
@@ -13,6 +13,7 @@ from daft_jax.report import arrays, blocks, collect, summary, tables
 
 FEWEST = 10  # images of a class that is looked at
 _MOST_ROWS = 100
+_LONGEST = 200  # characters of a name
 _BASELINES = ('ft', 'lp')
 
 
@@ -31,14 +32,15 @@ class Part(NamedTuple):
 
 
 def section(
-  found: collect.Collected, rows: Sequence[summary.Row]
+  found: collect.Collected, parts: Sequence[Part], rows: Sequence[summary.Row]
 ) -> list[blocks.Block]:
   """The section of a report; [] where no trial has counted by class.
 
-  Raises:
-    results.ResultsError: an `arrays.npz` is damaged.
+  Args:
+    found: what a report is made of.
+    parts: what `read` returns.
+    rows: of the final table.
   """
-  parts = read(found)
   if not parts:
     return []
   names = class_names(found.experiments.values(), len(parts[0].images))
@@ -81,7 +83,7 @@ def class_names(
   for experiment in experiments:
     names = experiment.get('classes')
     if names and len(names) == number:
-      return list(names)
+      return [name[:_LONGEST] for name in names]
   return [str(index) for index in range(number)]
 
 

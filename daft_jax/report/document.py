@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from daft_jax import results
 from daft_jax.report import (
   blocks,
+  card,
   classes,
   collect,
   figures,
   origin,
   pairs,
+  published,
   sets,
   speed,
   summary,
@@ -42,6 +44,7 @@ def compose(found: collect.Collected, shown: Shown) -> list[Block]:
   """
   lines, rows = found.lines, summary.summarize(found.lines)
   selection = collect.selection(next(iter(found.experiments.values())))
+  parts = classes.read(found)
   return [
     Heading(1, [f'Fine-tuning on {lines[0]["suite"]}']),
     _head(lines),
@@ -52,9 +55,11 @@ def compose(found: collect.Collected, shown: Shown) -> list[Block]:
     *_figures(shown),
     *_further(rows, found.further),
     *_sets(rows),
-    *classes.section(found, rows),
+    *classes.section(found, parts, rows),
+    *published.section(lines, rows),
     *origin.chosen(lines, rows, selection),
     *speed.section(found, rows),
+    *card.section(found, parts, selection),
     *origin.versions(lines, found.experiments),
   ]
 

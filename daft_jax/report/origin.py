@@ -4,7 +4,7 @@ parts = origin.chosen(lines, rows, 'val')
 parts += origin.versions(lines, experiments)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from daft_jax import results
@@ -31,6 +31,11 @@ _USED = {
   'paper': ('ID test', 'No OOD accuracy was used. ID val is ID test as well.'),
 }
 
+# What of: a field of the records.
+_FINGERPRINTS = {'images': 'data_sha256', 'weights': 'weights_sha256'}
+_MOST_LISTED = 100_000  # characters of an experiment
+_LONGEST = 200  # of a fingerprint
+
 
 def chosen(
   lines: Sequence[results.Line], rows: Sequence[summary.Row], selection: str
@@ -55,7 +60,7 @@ def chosen(
 def versions(
   lines: Sequence[results.Line], experiments: Mapping[str, dict[str, Any]]
 ) -> list[blocks.Block]:
-  """Versions and configs, and where the workdirs' settings differ."""
+  """Versions, fingerprints, commands and configs, and where these differ."""
   seen: dict[str, set[str]] = {}
   for line in lines:
     for name, version in line.get('versions', {}).items():
@@ -63,18 +68,43 @@ def versions(
   listed = [
     f'{name} {" and ".join(sorted(found))}' for name, found in seen.items()
   ]
-  inside: list[blocks.Block] = []
+  said: list[blocks.Text] = []
   if listed:
-    inside.append(blocks.Paragraph([f'Versions: {", ".join(listed)}.']))
+    said.append([f'Versions: {", ".join(listed)}.'])
+  said += [
+    [f'SHA-256 of the {what}: ', blocks.Code(fingerprint)]
+    for what, field in _FINGERPRINTS.items()
+    for fingerprint in fingerprints(experiments.values(), field)
+  ]
+  commands = [x for e in experiments.values() for x in e.get('commands') or ()]
+  run = '\n'.join(dict.fromkeys(commands))
+  inside: list[blocks.Block] = []
   for workdir, experiment in experiments.items():
     if len(experiments) > 1:
       inside.append(blocks.Paragraph([blocks.Code(workdir), ':']))
-    inside.append(blocks.Listing(results.dumps(experiment, 2), 'json'))
+    text = results.dumps(experiment, 2)
+    cut = text if len(text) <= _MOST_LISTED else f'{text[:_MOST_LISTED]}...'
+    inside.append(blocks.Listing(cut, 'json'))
   return [
     blocks.Heading(2, ['Versions and config']),
+    *([blocks.Bullets(said)] if said else []),
+    *([blocks.Listing(run, 'bash')] if run else []),
     *_differences(experiments),
     blocks.Folded('Every setting', inside),
   ]
+
+
+def fingerprints(records: Iterable[Mapping[str, Any]], field: str) -> list[str]:
+  """The different values of a field of records, or of their settings.
+
+  Example:
+    >>> fingerprints([{'settings': {'x': 'ab'}}, {'x': 'ab'}], 'x')
+    ['ab']
+  """
+  places = (y for x in records for y in (x, x.get('settings') or {}))
+  values = (place.get(field) for place in places)
+  found = (x[:_LONGEST] for x in values if isinstance(x, str) and x)
+  return list(dict.fromkeys(found))
 
 
 def _differences(

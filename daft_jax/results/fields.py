@@ -181,7 +181,7 @@ EXPERIMENT: dict[str, Field] = {
     lambda value: type(value) is int and 1 <= value <= MOST_CLASSES,
   ),
   **dict.fromkeys(('settings', 'machine'), _CONFIG),
-  **dict.fromkeys(('classes', 'commands', 'notes'), _TEXTS),
+  **dict.fromkeys(('classes', 'notes'), _TEXTS),
 }
 
 # Lines of metrics.jsonl and timings.jsonl.

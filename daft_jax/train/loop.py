@@ -113,13 +113,15 @@ def fit(
     waiting: collections.deque[Any] = collections.deque()
     for batch in batches(epoch, first):
       state, new = step(state, sharding.shard_batch(batch, mesh), rates, bad)
+      sharding.settle(new)
       bad = bad if skip else new['bad']
       waiting.append(new)
       on_step(len(batch['label']))
+      stop = pause()  # Once: what is yielded has the sums of all its steps.
       # Fetched some steps later, so that the device never waits for the host.
-      while len(waiting) > (0 if pause() else _BEHIND):
+      while len(waiting) > (0 if stop else _BEHIND):
         at = _counted(at._replace(state=state), waiting.popleft(), skip)
-      if pause():
+      if stop:
         yield at._replace(state=state)
         return
     while waiting:

@@ -58,6 +58,14 @@ def test_each_process_reads_its_own_rows_of_each_batch(reports, made, opened):
   assert not set(two[0][opened]) & set(two[1][opened])
 
 
+def test_each_process_reads_its_part_of_a_sample_and_has_all(reports):
+  one, two = reports
+  assert len(one['sampled']) == 3
+  assert sorted(len(part['sampled']) for part in two) == [1, 2]
+  assert sorted(two[0]['sampled'] + two[1]['sampled']) == one['sampled']
+  assert {part['sample'] for part in two} == {one['sample']}
+
+
 def test_images_are_not_kept_by_every_process(reports):
   one, two = reports
   assert 'host' in one['about']['choice']

@@ -19,7 +19,9 @@ HUGE = 10**400
 def markup(out):
   """What a browser or LaTeX would take for more than text in a report."""
   text = (out / 'report.md').read_text(encoding='utf-8')
-  text = re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
+  text = re.sub(
+    r'^(`{3,})\w*$.*?^\1$', '', text, flags=re.MULTILINE | re.DOTALL
+  )
   text = re.sub(r'(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)', '', text)
   tags = re.findall(r'(?<!\\)<[/!?]*([A-Za-z][\w-]*)', text)
   found = [tag for tag in tags if tag not in ALLOWED]
@@ -238,6 +240,12 @@ REFUSED = {
   ),
   'large seconds of a lap': logs(TIMES, b'{"what": "a", "seconds": 1e300}'),
   'a number for a lap': logs(TIMES, b'{"what": 1, "seconds": 1}'),
+  'a number of commands': experiment(commands=5),
+  'commands of lists': experiment(commands=[[]]),
+  'escape codes in a command': experiment(commands=[CODES]),
+  'an object for a fingerprint': experiment(data_sha256={'a': 'b'}),
+  'a long fingerprint': experiment(data_sha256='x' * 1_000_000),
+  'settings of a list': experiment(settings=[1]),
   'a list for a machine': experiment(machine=['cpu']),
   'few bins': sums(bin_correct=np.ones(3)),
   'more right than images': sums(class_correct=np.full(15, 11)),
@@ -332,6 +340,28 @@ CLEAN = {
     b'{"what":" epoch 1","seconds":-1e100,"images":null}\n'
     b'{"what":"a epoch 2","seconds":0,"stall":"waited for images 9%s.0 of 0.0'
     b' s"}\n' % (b'9' * 900),
+  ),
+  'odd records': experiment(
+    commands=[*NAMES.values(), '```'],
+    data_sha256=NAMES['script'],
+    settings={
+      **{'epochs': HUGE, 'batch_size': [1], 'data_sha256': CODES},
+      'weights_sha256': {'<b>': '<i>'},
+    },
+    preprocess={CODES: HUGE, '<b>': [[CODES]]},
+  ),
+  'long records': experiment(
+    **dict.fromkeys(('classes', 'notes'), ['x' * 1_000_000] * 10),
+    weights_sha256='x' * 1_000_000,
+    preprocess={'x' * 1_000_000: 'x' * 1_000_000},
+    settings={'epochs': 'x' * 1_000_000},
+  ),
+  'many records': experiment(
+    commands=[f'{i} {"x" * 900}' for i in range(1000)],
+    images={str(i): i for i in range(100_000)},
+  ),
+  'odd epochs and batches': experiment(
+    settings={'epochs': -1e99, 'batch_size': True}, num_classes=1_000_000
   ),
   'an odd machine': experiment(machine={'kind': CODES, 'cores': HUGE}),
   'no images': sums(**dict.fromkeys(SUMS, np.zeros(15))),

@@ -243,7 +243,7 @@ CONFLICTS = [
   Case(
     'micro-batches that devices cannot share',
     ('--config.grad_accum_steps=3', '--config.batch_size=64'),
-    'config.grad_accum_steps: it is 3, and a device has',
+    'config.grad_accum_steps: it is 3, and each of 8 devices has 8 rows',
     'say 2, or change batch_size',
   ),
   Case(

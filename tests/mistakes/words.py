@@ -57,6 +57,30 @@ FLAGS = [
     "'--wrkdir' is no argument",
     "Did you mean '--workdir'?",
   ),
+  Case(
+    'one flag of three',
+    ('--coordinator=gpu0:1234',),
+    '--num_processes and --process_id are missing',
+    'each is told --coordinator=HOST:PORT',
+  ),
+  Case(
+    'two flags of three',
+    ('--coordinator=gpu0:1234', '--num_processes=2'),
+    '--process_id is missing',
+    '--process_id=I, from 0 on',
+  ),
+  Case(
+    'a flag of several processes misspelt',
+    ('--num_proceses=2',),
+    "'--num_proceses' is no argument",
+    "Did you mean '--num_processes'?",
+  ),
+  Case(
+    'a process too many',
+    ('--coordinator=gpu0:1234', '--num_processes=2', '--process_id=2'),
+    '--process_id is 2',
+    'of --num_processes=2 the last one is 1',
+  ),
   Case('a flag of one dash', ('-epochs=3',), "'-epochs' is no", 'Type: python'),
   Case('a word too many', ('digits',), "'digits' is no argument", 'Type: '),
   Case(

@@ -151,3 +151,14 @@ def test_of_many_epochs_some_are_drawn():
   assert len(line.get_xdata()) == 200
   assert list(line.get_xdata()[[0, -1]]) == [1, 10_000]
   assert list(point.get_xdata()) == [8]
+
+
+def test_many_points_of_a_page_are_short():
+  figure, (axes,) = look.new(4, 3, 1, 1)
+  x, y = np.random.default_rng(0).uniform(size=(2, 500))
+  axes.scatter(x, y, c=['#4477aa', '#ee6677'] * 250, linewidths=0)
+  text = render.svg(figure, 'odd', '')
+  assert text.count('<use ') >= 500
+  assert text.count('<g clip-path=') <= 2
+  assert not re.search(r'\d\.\d{3}', text)
+  assert len(text) < 500 * 100

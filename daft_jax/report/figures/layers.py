@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import names
 from daft_jax.report import arrays, collect
 from daft_jax.report.figures import look
 
@@ -136,6 +135,6 @@ def _name(row: Iterable[Any], layers: list[str], text: str) -> None:
   for axes in row:
     axes.set_xlabel(text)
     if len(layers) <= _NAMED:
-      labels = [look.plain(names.shown(name)) for name in layers]
+      labels = [look.plain(name) for name in layers]
       axes.set_xticks(range(1, len(layers) + 1), labels)
       axes.tick_params(axis='x', labelrotation=90, labelsize=8)

@@ -12,6 +12,8 @@ its object interface only: nobody's pyplot state or backend is touched.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from daft_jax.report import blocks
+
 DPI = 160
 _LONGEST = 60  # characters of a name
 INK, FAINT, GREY = '#222222', '#555555', '#8a8a8a'
@@ -80,6 +82,7 @@ def plain(name: str) -> str:
     >>> plain('$x$')
     '\\\\$x\\\\$'
   """
+  name = blocks.visible(name)
   name = name if len(name) <= _LONGEST else f'{name[: _LONGEST - 1]}…'
   return name.replace('$', '\\$')
 

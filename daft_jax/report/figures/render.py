@@ -15,6 +15,9 @@ from xml.etree import ElementTree
 # policy forbids `style`.
 _SHARED = {'stroke-linejoin': 'round', 'stroke-linecap': 'butt'}
 _ZOOM = 1.3  # pixels to a point: the text is then as large as that of a page
+# Numbers with digits that are not seen: a page may have ten thousand points.
+_LENGTHS = ('d', 'x', 'y', 'transform', 'viewBox', 'width', 'height')
+_LONG = re.compile(r'\d+\.\d{3,}')
 _DROPPED = ('metadata', 'style')
 _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 
@@ -22,7 +25,7 @@ _REFERENCE = re.compile(r'^#|(?<=url\()#')  # '#x' as 'url(#x)', of a colour not
 def png(figure: Any) -> bytes:
   """Renders a figure on white; what comes after has the same layout."""
   found = _saved(figure, 'png', facecolor='white')
-  figure.set_layout_engine('none')
+  figure.set_layout_engine(None)
   return found
 
 
@@ -66,10 +69,28 @@ def svg(figure: Any, name: str, alt: str) -> str:
   for element in root.iter():
     element.tag = _local(element.tag)
     element.attrib = _attributes(element.attrib, name)
+    # Between elements there is nothing but spaces.
+    element.tail, text = None, element.text or ''
+    element.text = text if text.strip() else None
+  for parent in root.iter():
+    parent[:] = _together(parent)
   box = root.get('viewBox')
   size = {'viewBox': box, 'width': f'{_ZOOM * float(box.split()[2]):.0f}'}
   root.attrib = size | {'role': 'img', 'aria-label': alt} | _SHARED
   return ElementTree.tostring(root, encoding='unicode')
+
+
+def _together(parent: ElementTree.Element) -> list[ElementTree.Element]:
+  """One group of the points that are cut off alike, of a group for each."""
+  found: list[ElementTree.Element] = []
+  for child in parent:
+    before = found[-1] if found else parent
+    alike = before.attrib == child.attrib and {*child.attrib} == {'clip-path'}
+    if alike and before.tag == child.tag == 'g':
+      before.extend(child)
+    else:
+      found.append(child)
+  return found
 
 
 def _local(name: str) -> str:
@@ -85,6 +106,8 @@ def _attributes(given: dict[str, str], name: str) -> dict[str, str]:
     if colon and key.strip() != 'font-family':  # It has that of the page.
       found[key.strip()] = value.strip()
   for key, value in found.items():
+    if key in _LENGTHS:
+      found[key] = _LONG.sub(lambda x: f'{float(x[0]):.2f}', value)
     if key == 'id':
       found[key] = f'{name}-{value}'
     elif key == 'href' or value.startswith('url('):

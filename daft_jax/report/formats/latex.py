@@ -117,7 +117,7 @@ def _block(block: blocks.Block, names: Iterator[str]) -> str:
       file = f'\\includegraphics[{_SIZE}]{{{name}}}'
       return f'\\begin{{center}}{file}\\end{{center}}'
     case blocks.Listing(text):
-      lines = '\\\\\n'.join(_line(line) for line in text.split('\n'))
+      lines = '\\\\\n'.join(map(_line, blocks.lines(text)))
       inside = f'\\ttfamily\\scriptsize\n{lines}\n'
       return f'\\begin{{flushleft}}{inside}\\end{{flushleft}}'
     case blocks.Folded(title, inside):

@@ -41,7 +41,8 @@ def _block(block: blocks.Block) -> str:
       return f'![{escape(alt)}]({name}.png)'
     case blocks.Listing(text, language):
       fence = _fence(text, '```')
-      return f'{fence}{language}\n{text}\n{fence}'
+      lines = '\n'.join(blocks.lines(text))
+      return f'{fence}{language}\n{lines}\n{fence}'
     case blocks.Folded(title, inside):
       summary = f'<summary>{escape(title)}</summary>'
       return f'<details>\n{summary}\n\n{_joined(inside)}\n\n</details>'

@@ -115,16 +115,11 @@ def _block(block: blocks.Block, title: str) -> str:
     case blocks.Picture(_, alt, svg):
       return _scrolled(svg, alt)
     case blocks.Listing(text, _):
-      return _scrolled(f'<pre>{_lines(text)}</pre>', title)
+      lines = html.escape('\n'.join(blocks.lines(text)))
+      return _scrolled(f'<pre>{lines}</pre>', title)
     case blocks.Folded(name, inside):
       parts = '\n'.join(_blocks(inside, name))
       return f'<details><summary>{escape(name)}</summary>\n{parts}\n</details>'
-
-
-def _lines(text: str) -> str:
-  """Escapes line by line, so that they stay lines."""
-  kept = (blocks.visible(line) for line in text.split('\n'))
-  return html.escape('\n'.join(kept))
 
 
 def _scrolled(inside: str, label: str) -> str:

@@ -14,8 +14,9 @@ from daft_jax.data import domains, suites
 from daft_jax.data.published import catalog, preparing
 from tests.fixtures import published as fixtures
 
+EMBEDDED = ('digits', 'digits_swapped', 'glyphs', 'tiny')
 ON_DISK = [
-  *(name for name in suites.SUITES if name not in ('digits', 'glyphs', 'tiny')),
+  *(name for name in suites.SUITES if name not in EMBEDDED),
   *domains.DOMAINS,
 ]
 
