@@ -75,8 +75,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Over how many of its images a BatchNorm takes statistics in training; 0: all
   # (of a micro-batch).
   config.bn_group_size = 0
-  # The same bits on 1, 2, 4 and 8 devices: a step computes its batch as eight
-  # parts, each with BatchNorm statistics of its own (docs/steps.md).
+  # The same bits on 1, 2, 4 and 8 devices: batches are computed as eight parts,
+  # in training each with BatchNorm statistics of its own (docs/steps.md).
   config.elastic = False
   # Images at a time where nothing trains.
   config.eval_batch_size = 256

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from daft_jax import evaluate, fingerprints, processes
+from daft_jax import fingerprints, processes
 from daft_jax.checkpoint import CheckpointError, DamagedCheckpoint, folders
 from daft_jax.checkpoint import manifest as manifests
 from daft_jax.task import Task
@@ -59,16 +59,14 @@ def features(
   needed = 4 * len(task.sets['train']) * kernel.shape[-2]
   # Every one of several processes has all of them, and the first one fits.
   if needed < LARGE or processes.several():
-    found = evaluate.evaluate(task.model, variables, batches, task.mesh)
+    found = task.evaluate_batches(variables, batches)
     return Features(found.features, found.labels)
   place = folder / fingerprint(task, variables, seed)
   if not place.is_dir() or (kept := _read(place)) is None:
     _check_room(folder, needed)
     temporary = folders.begin(place)
     with open(temporary / _FEATURES, 'wb') as file:
-      found = evaluate.evaluate(
-        task.model, variables, batches, task.mesh, into=file
-      )
+      found = task.evaluate_batches(variables, batches, into=file)
     found.labels.astype(np.int32).tofile(temporary / _LABELS)
     files = manifests.hash_new_files(temporary)
     about = {'count': len(found.labels)}

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import evaluate, processes, sharding
+from daft_jax import evaluate, processes, sharding, shards
 from daft_jax.methods import Stage
 from daft_jax.task import Task
 from daft_jax.train import Parts, gradient
@@ -118,4 +118,8 @@ def _get_step(
     found = gradient.features(model, norm, parts, variables, batch, mesh)
     return found, rows
 
-  return jax.jit(step, out_shardings=sharding.replicated(mesh))
+  return jax.jit(
+    step,
+    out_shardings=sharding.replicated(mesh),
+    compiler_options=shards.COMPILER_OPTIONS if parts.elastic else None,
+  )

@@ -31,13 +31,17 @@ def describe(mesh: Any) -> dict[str, Any]:
 
 
 def promise(
-  now: Mapping[str, Any], before: Mapping[str, Any] | None = None
+  now: Mapping[str, Any],
+  before: Mapping[str, Any] | None = None,
+  *,
+  elastic: bool = False,
 ) -> str:
   """One line: whether the same command gives the same bits.
 
   Args:
     now: of `describe`.
     before: of the run that goes on, where one does.
+    elastic: whether the number of devices makes no difference, see `shards`.
 
   Example:
     >>> cpu = {'platform': 'cpu', 'kind': 'cpu', 'devices': 1, 'cores': 2}
@@ -47,7 +51,7 @@ def promise(
     '8 x cpu, 2 cores; begun on 1 x cpu, '
   """
   here = _shown(now)
-  if before and dict(before) != dict(now):
+  if before and _what_counts(before, elastic) != _what_counts(now, elastic):
     return (
       f'{here}; begun on {_shown(before)}: results agree to rounding, not to '
       'the bit (one step to 1e-5; over a run as two seeds do, or better)'
@@ -59,7 +63,14 @@ def promise(
       f'{here}: a repeat agrees to rounding; XLA_FLAGS={_GPU_FLAG} gives the '
       'same bits, more slowly'
     )
+  if elastic:
+    return f'{here}: a repeat on 1, 2, 4 or 8 of them gives the same bits'
   return f'{here}: a repeat on the same gives the same bits'
+
+
+def _what_counts(machine: Mapping[str, Any], elastic: bool) -> dict[str, Any]:
+  number = ('devices', 'mesh', 'processes') if elastic else ()
+  return {key: value for key, value in machine.items() if key not in number}
 
 
 def _shown(machine: Mapping[str, Any]) -> str:

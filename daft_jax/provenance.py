@@ -124,7 +124,7 @@ def _open(
       begun = before.get('machine')
       commands = before.get('commands') or []
     if config['eval_only']:
-      return machine.promise(now, begun)
+      return machine.promise(now, begun, elastic=config['elastic'])
   commands = [x for x in commands if x != command] + [command] * bool(command)
   about = _about(config, task, shared, methods) | {
     'machine': begun or now,
@@ -133,7 +133,7 @@ def _open(
   results.atomic_write(
     workdir / results.EXPERIMENT, results.dumps(about, indent=2) + '\n'
   )
-  return machine.promise(now, begun)
+  return machine.promise(now, begun, elastic=config['elastic'])
 
 
 def _check_room(workdir: pathlib.Path, task: Task) -> None:

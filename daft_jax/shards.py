@@ -8,9 +8,10 @@ program, which knows nothing of devices, and what it returns is added in pairs,
 the pairs in pairs, and so on: first on each device, then between devices.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ from daft_jax import sharding
 PyTree = Any
 
 SHARDS = 8
+# Of every jitted function that computes over shards. For several devices XLA
+# looks for equal subexpressions once more, earlier, and in the end the program
+# of a shard would be another one than for one device.
+COMPILER_OPTIONS = {'xla_disable_hlo_passes': 'cse'}
 
 
 def fix_threads() -> None:
@@ -96,6 +101,28 @@ def over_shards(
     out_specs=(whole, split),
     check_vma=False,
   )(args, rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Each:
+  """The function (fn, args, rows) -> what `fn` gives of each part, [8, ...].
+
+  Arguments are those of `over_shards`.
+  """
+
+  mesh: Mesh
+  compiler_options: ClassVar[dict[str, str]] = COMPILER_OPTIONS
+
+  def __call__(
+    self,
+    fn: Callable[[PyTree, PyTree], PyTree],
+    args: PyTree,
+    rows: PyTree,
+  ) -> PyTree:
+    def kept(args: PyTree, rows: PyTree) -> tuple[PyTree, PyTree]:
+      return (), jax.tree.map(lambda x: x[None], fn(args, rows))
+
+    return over_shards(kept, args, rows, self.mesh)[1]
 
 
 def _in_pairs(x: jax.Array) -> jax.Array:

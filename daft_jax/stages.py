@@ -23,7 +23,6 @@ from daft_jax import (
   optim,
   probe,
   processes,
-  sharding,
   signals,
   train,
   trainable,
@@ -100,11 +99,8 @@ def prepare(
   if stage.bn != 'keep':
     size = task.eval_batch_size if estimator == 'pooled' else task.batch_size
     batches = task.train_batches(seed, 0, batch_size=size)
-    moments = bn.bn_moments(
-      task.model,
-      evaluate.on_mesh(variables, task.mesh),
-      (_put(batch, task.mesh) for batch in batches),
-      estimator=estimator,
+    moments = task.bn_moments(
+      variables, map(_checked, batches), estimator=estimator
     )
     change = bn.convert_bn if stage.bn == 'convert' else bn.replace_bn
     variables = change(variables, moments)
@@ -114,9 +110,9 @@ def prepare(
   return variables
 
 
-def _put(batch: dict[str, Any], mesh: Any) -> dict[str, Any]:
+def _checked(batch: dict[str, Any]) -> dict[str, Any]:
   signals.check()
-  return sharding.shard_batch(batch, mesh)
+  return batch
 
 
 def _with_head(variables: PyTree, head: PyTree) -> PyTree:

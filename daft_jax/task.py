@@ -9,13 +9,13 @@ task.reference('id_test')         # the pretrained model's features, once
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from daft_jax import bn, evaluate, sharding
-from daft_jax.bn import outputs
+from daft_jax import bn, evaluate, sharding, shards
+from daft_jax.bn import estimators, outputs
 from daft_jax.data import pipeline
 from daft_jax.data.feed import Feed
 from daft_jax.data.mixing import Mixing
@@ -123,6 +123,19 @@ class Task:
       seed=seed, epoch=epoch, batch_size=self.batch_size, first=first
     )
 
+  def evaluate_batches(
+    self, variables: PyTree, batches: Iterable[dict[str, Any]], **options: Any
+  ) -> evaluate.Evaluation:
+    """`evaluate.evaluate` on any batches; options are its keywords."""
+    return evaluate.evaluate(
+      self.model,
+      variables,
+      batches,
+      self.mesh,
+      elastic=self.parts.elastic,
+      **options,
+    )
+
   def evaluate(self, variables: PyTree, name: str) -> evaluate.Evaluation:
     """Evaluates variables on one of the sets."""
     among = None
@@ -130,8 +143,23 @@ class Task:
       there = np.unique(self.sets[name].labels)
       among = np.isin(np.arange(self.num_classes), there)
     batches = self.feed.test(name, batch_size=self.eval_batch_size)
-    return evaluate.evaluate(
-      self.model, variables, batches, self.mesh, among=among
+    return self.evaluate_batches(variables, batches, among=among)
+
+  def bn_moments(
+    self,
+    variables: PyTree,
+    batches: Iterable[dict[str, Any]],
+    *,
+    estimator: str = 'pooled',
+  ) -> dict[str, bn.BNMoments]:
+    """`bn.bn_moments` of the model on batches of this process's rows."""
+    return estimators.estimate(
+      self.model,
+      evaluate.on_mesh(variables, self.mesh),
+      (sharding.shard_batch(batch, self.mesh) for batch in batches),
+      estimator,
+      {},
+      shards.Each(self.mesh) if self.parts.elastic else None,
     )
 
   def reference(self, name: str) -> np.ndarray:
@@ -181,10 +209,8 @@ class Task:
     convert it is refused, to measure it otherwise is not.
     """
     batches = self.train_batches(0, 0, batch_size=self.eval_batch_size)
-    variables = evaluate.on_mesh(self.variables, self.mesh)
-    shard = functools.partial(sharding.shard_batch, mesh=self.mesh)
     try:
-      return bn.bn_moments(self.model, variables, map(shard, batches))
+      return self.bn_moments(self.variables, batches)
     except DataError:  # It is a ValueError, but says that images are gone.
       raise
     except ValueError:

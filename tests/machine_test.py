@@ -28,6 +28,12 @@ def test_promises(monkeypatch):
   assert split.startswith('8 x cpu as 4 x 2, 2 cores; begun on 1 x cpu, 2 ')
   several = machine.promise({**cpu, 'devices': 2, 'processes': 2})
   assert several.startswith('2 x cpu of 2 processes, 2 cores: a repeat')
+  eight = machine.promise({**cpu, 'devices': 8}, cpu, elastic=True)
+  assert eight.endswith(
+    '8 x cpu, 2 cores: a repeat on 1, 2, 4 or 8 of them gives the same bits'
+  )
+  cores = machine.promise({**cpu, 'cores': 4}, cpu, elastic=True)
+  assert 'not to the bit' in cores
   monkeypatch.delenv('XLA_FLAGS', raising=False)
   assert 'a repeat agrees to rounding' in machine.promise(GPU)
   monkeypatch.setenv('XLA_FLAGS', '--xla_gpu_deterministic_ops=true')

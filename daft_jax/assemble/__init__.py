@@ -115,7 +115,8 @@ def _parts(config: Mapping[str, Any], mesh: sharding.Mesh) -> Parts:
     config['grad_accum_steps'], config['bn_group_size'], config['elastic']
   )
   with about('elastic'):
-    check_elastic(parts, config['batch_size'], mesh)
+    for name in ('batch_size', 'eval_batch_size'):
+      check_elastic(parts, config[name], mesh, name)
   with about('grad_accum_steps'):
     check_micro_batches(parts, config['batch_size'], mesh)
   with about('bn_group_size'):

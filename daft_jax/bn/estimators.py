@@ -6,6 +6,7 @@ All layers' channels lie end to end in flat arrays [N]: one transfer a batch,
 one merge for the whole model.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -52,8 +53,13 @@ def estimate(
   batches: Iterable[Any],
   estimator: str,
   apply_kwargs: dict[str, Any],
+  over: recording.Over | None = None,
 ) -> dict[str, BNMoments]:
-  """Runs the pass; `bn.bn_moments` says what the arguments are."""
+  """Runs the pass; `bn.bn_moments` says what the arguments are.
+
+  With `over` (see `recording.get_step`) a batch is recorded in parts, which are
+  merged in their order.
+  """
   if estimator not in _ESTIMATORS:
     raise ValueError(
       f'estimator={estimator!r} is unknown; choose one of '
@@ -65,7 +71,8 @@ def estimate(
       "variables['batch_stats'] holds no BatchNorm, so there is nothing to "
       'record. Pass the variables of a model that uses nn.BatchNorm.'
     )
-  one_pass = _Pass(model, variables, layers, _in_eval_mode(model, apply_kwargs))
+  kwargs = _in_eval_mode(model, apply_kwargs)
+  one_pass = _Pass(model, variables, layers, kwargs, over)
   with np.errstate(invalid='ignore', over='ignore'):  # convert_bn names them.
     count, mean, var = _ESTIMATORS[estimator](
       one_pass.run(batches), one_pass.names
@@ -150,15 +157,16 @@ def _pad_like(array: Any, first: Any) -> Any:
 class _Pass:
   """One pass: starts the step of each batch and fetches one behind."""
 
-  def __init__(self, model, variables, layers, kwargs):
+  def __init__(self, model, variables, layers, kwargs, over):
     sizes = [stats['mean'].size for stats in layers.values()]
     self.names = np.repeat(np.array(list(layers), object), sizes)
     dynamic = {k: v for k, v in kwargs.items() if _is_traced(v)}
     static = {k: v for k, v in kwargs.items() if k not in dynamic}
-    step = recording.get_step(model, tuple(layers), static)
+    step = recording.get_step(model, tuple(layers), static, over)
     # NumPy leaves go to the device once, not with every batch.
     variables = jax.tree.map(jnp.asarray, variables)
     self._step = lambda *batch: step(variables, *batch, dynamic)
+    self._in_parts = over is not None
     self._first = None  # (image, mask) of the first batch
     self._started = None  # what its step returned
 
@@ -180,8 +188,14 @@ class _Pass:
   @property
   def epsilon(self) -> np.ndarray:
     """Each channel's epsilon, put together again from its bits."""
-    halves = np.ascontiguousarray(np.asarray(self._started[2])[1:].T)
+    halves = np.ascontiguousarray(self._facts[1:].T)
     return halves.view(np.float64)[:, 0]
+
+  @property
+  def _facts(self) -> np.ndarray:
+    """Of each channel: rows, and the halves of epsilon."""
+    facts = np.asarray(self._started[2])
+    return facts[0] if self._in_parts else facts
 
   def _layers(self, channels: np.ndarray) -> list[str]:
     """The layers that some of these channels belong to: bool [N]."""
@@ -194,8 +208,7 @@ class _Pass:
     first = self._first[0]
     short = image.shape[0] < first.shape[0]
     if short and image.shape[1:] == first.shape[1:]:
-      rows = np.asarray(self._started[2])[0]
-      if not (rows == recording.MIXED).any():
+      if not (self._facts[0] == recording.MIXED).any():
         image = _pad_like(image, first)
         mask = _pad_like(mask, self._first[1])
     with jax.debug_nans(False):  # Masked rows are NaN.
@@ -205,7 +218,16 @@ class _Pass:
     return started
 
   def _fetch(self, started: tuple[Any, ...]) -> Part:
-    floats, count, (rows, *_), whole = jax.device_get(started)
+    found = jax.device_get(started)
+    if not self._in_parts:
+      return self._checked(*found)
+    parts = (self._checked(*part) for part in zip(*found, strict=True))
+    return functools.reduce(reductions.chan, parts)
+
+  def _checked(
+    self, floats: np.ndarray, count: np.ndarray, facts: np.ndarray, whole: bool
+  ) -> Part:
+    rows = facts[0]
     mean, m2 = floats.astype(np.float64)
     if unseen := self._layers(rows == recording.UNSEEN):
       raise ValueError(

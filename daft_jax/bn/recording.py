@@ -34,6 +34,9 @@ EPSILON = 'daft_epsilon_low', 'daft_epsilon_high'
 # it cannot be told which example a value belongs to.
 ROWS = 'daft_rows'
 UNSEEN, BY_EXAMPLE, MIXED = 0, 1, 2
+# (function of args and rows, args, rows) -> what it gives of parts of the rows,
+# each result with an axis of parts in front; its `compiler_options` are used.
+Over = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 _passes = itertools.count()
 
 # XLA's CPU compiler (jaxlib 0.10) hands chains of convolutions to a library
@@ -213,7 +216,10 @@ def _without_masked(image: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _make_step(
-  model: nn.Module, layers: tuple[str, ...], static: dict[str, Any]
+  model: nn.Module,
+  layers: tuple[str, ...],
+  static: dict[str, Any],
+  over: Over | None,
 ) -> Callable[..., Any]:
   def step(variables, image, rows, dynamic):
     kwargs = {**static, **dynamic}
@@ -237,19 +243,38 @@ def _make_step(
 
     return flat(MEAN, M2), flat(COUNT)[0], flat(ROWS, *EPSILON), rows.all()
 
+  def in_parts(variables, image, rows, dynamic):
+    def part(given, rows):
+      return step(given[0], *rows, given[1])
+
+    return over(part, (variables, dynamic), (image, rows))
+
   options = compiler_options(jax.default_backend())
-  return jax.jit(step, compiler_options=options)
+  if over is None:
+    return jax.jit(step, compiler_options=options)
+  options = {**(options or {}), **over.compiler_options}
+  return jax.jit(in_parts, compiler_options=options)
 
 
 _cached_step = functools.lru_cache(maxsize=32)(
-  lambda model, layers, static: _make_step(model, layers, dict(static))
+  lambda model, layers, static, over: _make_step(
+    model, layers, dict(static), over
+  )
 )
 
 
 def get_step(
-  model: nn.Module, layers: tuple[str, ...], static: dict[str, Any]
+  model: nn.Module,
+  layers: tuple[str, ...],
+  static: dict[str, Any],
+  over: Over | None = None,
 ) -> Callable[..., Any]:
   """The jitted pass over one batch; the same one for equal arguments.
+
+  Args:
+    model, layers: whose path is each of `layers`.
+    static: keyword arguments of `model.apply`.
+    over: cuts the rows of a batch into parts, each of which is recorded.
 
   Returns:
     A function of (variables, image, rows, dynamic keyword arguments) that
@@ -258,6 +283,6 @@ def get_step(
     [3, N]), and whether no row is masked (bool []).
   """
   try:
-    return _cached_step(model, layers, tuple(sorted(static.items())))
+    return _cached_step(model, layers, tuple(sorted(static.items())), over)
   except TypeError:  # A field of the model or an argument is not hashable.
-    return _make_step(model, layers, static)
+    return _make_step(model, layers, static, over)

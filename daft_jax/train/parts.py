@@ -32,7 +32,9 @@ class Parts:
 WHOLE = Parts()
 
 
-def check_elastic(parts: Parts, batch_size: int, mesh: Any) -> None:
+def check_elastic(
+  parts: Parts, batch_size: int, mesh: Any, name: str = 'batch_size'
+) -> None:
   """Raises ValueError unless devices can share a batch of virtual shards.
 
   Example:
@@ -49,7 +51,7 @@ def check_elastic(parts: Parts, batch_size: int, mesh: Any) -> None:
   if batch_size % count:
     raise ValueError(
       f'{count} virtual shards cannot share a batch of {batch_size} equally: '
-      f'say batch_size={-(-batch_size // count) * count}'
+      f'say {name}={-(-batch_size // count) * count}'
     )
 
 

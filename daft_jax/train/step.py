@@ -161,9 +161,14 @@ def _bad(loss: jax.Array, tree: PyTree, before: jax.Array | None) -> jax.Array:
   return bad.astype(jnp.int32)
 
 
-# XLA's CPU compiler takes away the barriers that keep what is recomputed apart
-# from what it was computed as first, and then computes it once and keeps it.
-_CPU_OPTIONS = {'xla_disable_hlo_passes': 'cse_barrier_expander'}
+def _compiler_options(parts: Parts, platform: str) -> dict[str, str] | None:
+  name = 'xla_disable_hlo_passes'
+  passes = [shards.COMPILER_OPTIONS[name]] if parts.elastic else []
+  if platform == 'cpu':
+    # It takes away the barriers that keep what is recomputed apart from what it
+    # was computed as first; it would then be computed once, and kept.
+    passes.append('cse_barrier_expander')
+  return {name: ','.join(passes)} if passes else None
 
 
 @functools.lru_cache(maxsize=32)
@@ -189,10 +194,9 @@ def get_step(
     parts=parts,
     mesh=layout and layout.mesh,
   )
-  cpu = jax.default_backend() == 'cpu'
   options = {
     'donate_argnums': 0,
-    'compiler_options': _CPU_OPTIONS if cpu else None,
+    'compiler_options': _compiler_options(parts, jax.default_backend()),
   }
   if layout is None:
     return jax.jit(step, **options)

@@ -262,6 +262,15 @@ CONFLICTS = [
     'say batch_size=64',
   ),
   Case(
+    'an evaluation batch that virtual shards cannot share',
+    (
+      *('--config.elastic=true', '--config.eval_batch_size=100'),
+      '--config.mesh.data=4',
+    ),
+    'config.elastic: 8 virtual shards cannot share a batch of 100 equally',
+    'say eval_batch_size=104',
+  ),
+  Case(
     'a number of devices that virtual shards do not fit',
     (
       *('--config.elastic=true', '--config.batch_size=48'),
