@@ -103,6 +103,23 @@ def over_shards(
   )(args, rows)
 
 
+def over_devices(
+  fn: Callable[[PyTree, PyTree], PyTree],
+  args: PyTree,
+  rows: PyTree,
+  mesh: Mesh,
+) -> PyTree:
+  """The sum over devices of what `fn` gives of their own rows, added once."""
+  whole, split = PartitionSpec(), PartitionSpec(sharding.DATA)
+  return jax.shard_map(
+    lambda args, rows: jax.lax.psum(fn(args, rows), sharding.DATA),
+    mesh=mesh,
+    in_specs=(whole, split),
+    out_specs=whole,
+    check_vma=False,
+  )(args, rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class Each:
   """The function (fn, args, rows) -> what `fn` gives of each part, [8, ...].
@@ -134,10 +151,23 @@ def _in_pairs(x: jax.Array) -> jax.Array:
 
 def _between_devices(tree: PyTree, devices: int) -> PyTree:
   """The same over devices, each with its partner; all get the same sum."""
+  if devices == 1:
+    return tree
+  leaves, structure = jax.tree.flatten(tree)
+  kinds = sorted({leaf.dtype for leaf in leaves}, key=str)
+  # One message of each kind, not one of each leaf.
+  packed = [
+    jnp.concatenate([leaf.ravel() for leaf in leaves if leaf.dtype == kind])
+    for kind in kinds
+  ]
   apart = 1
   while apart < devices:
     swap = [(device, device ^ apart) for device in range(devices)]
-    other = jax.lax.ppermute(tree, sharding.DATA, swap)
-    tree = jax.tree.map(jnp.add, tree, other)
+    other = jax.lax.ppermute(packed, sharding.DATA, swap)
+    packed = [x + y for x, y in zip(packed, other, strict=True)]
     apart *= 2
-  return tree
+  for i, leaf in enumerate(leaves):
+    kind = kinds.index(leaf.dtype)
+    part, packed[kind] = jnp.split(packed[kind], [leaf.size])
+    leaves[i] = part.reshape(leaf.shape)
+  return jax.tree.unflatten(structure, leaves)

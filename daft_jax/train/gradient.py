@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from daft_jax import bn, metrics, shards, trees
+from daft_jax import bn, metrics, sharding, shards, trees
 from daft_jax.data import mixing
 from daft_jax.train.parts import WHOLE, Parts
 
@@ -59,7 +59,7 @@ def gradients(
     variables: parameters that train, those that do not (`trees.split`), and
       running statistics.
     batch: see `train_step`.
-    mesh: where `parts` are elastic: that of the batch.
+    mesh: that of the batch.
   """
   rows = _rows(batch)
   mask = rows.get('mask')
@@ -71,12 +71,27 @@ def gradients(
       return part(rows)
     return _in_turn(part, rows, parts.grad_accum_steps)
 
-  if not parts.elastic:
-    return compute((variables, count), rows)
-  return shards.over_shards(
-    lambda given, rows: (compute(given, rows), ()),
-    *((variables, count), rows, mesh),
-  )[0]
+  given = (variables, count), rows
+  if parts.elastic:
+    return shards.over_shards(
+      lambda *given: (compute(*given), ()), *given, mesh
+    )[0]
+  if parts.grad_accum_steps > 1 and _apart(norm, parts, rows, mesh):
+    return shards.over_devices(compute, *given, mesh)
+  return compute(*given)
+
+
+def _apart(norm: str, parts: Parts, rows: Rows, mesh: Any) -> bool:
+  """Whether devices need nothing of each other until the gradient is there.
+
+  Then they add it once: XLA would after every micro-batch.
+  """
+  devices = mesh.shape[sharding.DATA] if mesh else 1
+  if devices == 1 or mesh.shape[sharding.MODEL] > 1:
+    return False
+  own = len(rows['label']) // parts.grad_accum_steps // devices
+  size = parts.bn_group_size
+  return norm != 'batch' or (size > 0 and own % size == 0)
 
 
 def features(

@@ -102,7 +102,7 @@ def train_step(
     before: 'bad' of the step before, to stop for good; None: go on without the
       batch.
     parts: in which the batch is computed.
-    mesh: where they are elastic: that of the batch.
+    mesh: that of the batch.
 
   Returns:
     The state after, and the batch's `metrics.batch_sums`, of zeros where
