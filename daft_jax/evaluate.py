@@ -2,6 +2,11 @@
 
 found = evaluate(model, variables, batches, mesh)
 found.metrics['accuracy'], found.features.shape     # 0.97, (797, 64)
+
+Of several processes each has the features of the rows that it computed.
+
+l2 = np.linalg.norm(found.features, axis=1)         # of its own rows
+l2 = of_all(found.rows, l2)                         # float32 [797]
 """
 
 import collections
@@ -13,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daft_jax import metrics, sharding, shards, signals
+from daft_jax import metrics, processes, sharding, shards, signals
 
 PyTree = Any
 
@@ -24,14 +29,17 @@ class Evaluation(NamedTuple):
   Attributes:
     metrics: `metrics.summarize` of the set.
     sums: `metrics.batch_sums` of the set, on the host.
-    features: float32 [N, D], 'pre_logits' of every example, in order.
-    labels: int32 [N].
+    features: float32 [n, D], 'pre_logits' of this process's examples.
+    labels: int32 [N], of all.
+    rows: int64 [n], which of the N examples are this process's, ascending; all
+      of them where there is no other.
   """
 
   metrics: dict[str, Any]
   sums: dict[str, np.ndarray]
   features: np.ndarray
   labels: np.ndarray
+  rows: np.ndarray
 
 
 def evaluate(
@@ -43,6 +51,7 @@ def evaluate(
   among: np.ndarray | None = None,
   into: BinaryIO | None = None,
   elastic: bool = False,
+  whole: bool = False,
 ) -> Evaluation:
   """Evaluates variables on a set, in eval mode.
 
@@ -53,24 +62,29 @@ def evaluate(
       all of one shape; masked rows count nowhere.
     mesh: from `sharding.make_mesh`; B is a multiple of its size.
     among: bool [C], the classes that compete; default: all.
-    elastic: the same bits on 1, 2, 4 and 8 devices, see `shards`.
     into: a file that features are written to, and then not returned: [0, D].
+    elastic: the same bits on 1, 2, 4 and 8 devices, see `shards`.
+    whole: every process gets the features of all examples.
 
   Raises:
     ValueError: there is no example.
   """
-  step = get_step(model, mesh, elastic)
+  step = get_step(model, mesh, elastic, whole)
   variables = on_mesh(variables, mesh)
   total: dict[str, Any] = {}
-  features, labels = [], []
+  features, labels, rows = [], [], []
   # Fetched one behind: the device computes while the host prepares the next.
   waiting: collections.deque[Any] = collections.deque()
 
   def fetch() -> None:
     nonlocal total
-    sums, found, label, mask = jax.device_get(waiting.popleft())
+    found, *rest = waiting.popleft()
+    found, mine = sharding.own_rows(found)
+    sums, label, mask = jax.device_get(rest)
     total = metrics.add(total, sums)
-    found = np.asarray(found, np.float32)[mask]
+    before = sum(map(len, labels))
+    found = np.asarray(found, np.float32)[mask[mine]]
+    rows.append((before + np.cumsum(mask) - 1)[mine][mask[mine]])
     if into is not None:
       into.write(found.tobytes())
       found = found[:0]
@@ -88,8 +102,32 @@ def evaluate(
     fetch()
   summary = metrics.summarize(total)  # Says so where there is no example.
   return Evaluation(
-    summary, total, np.concatenate(features), np.concatenate(labels)
+    summary, total, *map(np.concatenate, (features, labels, rows))
   )
+
+
+def of_all(
+  rows: np.ndarray, each: np.ndarray, wanted: np.ndarray | None = None
+) -> np.ndarray:
+  """What all processes found of their rows, in the order of the rows.
+
+  Every process has to call it.
+
+  Args:
+    rows: int [n], this process's.
+    each: [n, ...], what it found of them.
+    wanted: int, the rows that are needed; default: all.
+
+  Example:
+    >>> of_all(np.array([0, 1, 2]), np.array([5.0, 6.0, 7.0]), [0, 2]).tolist()
+    [5.0, 7.0]
+  """
+  if wanted is not None:
+    here = np.isin(rows, wanted)
+    rows, each = rows[here], each[here]
+  parts = processes.gathered([[rows, each]])
+  rows, each = (np.concatenate(x) for x in zip(*parts, strict=True))
+  return each[np.argsort(rows)]
 
 
 def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
@@ -108,11 +146,12 @@ def on_mesh(variables: PyTree, mesh: Any) -> PyTree:
 
 @functools.lru_cache(maxsize=32)
 def get_step(
-  model: Any, mesh: Any, elastic: bool = False
+  model: Any, mesh: Any, elastic: bool = False, whole: bool = False
 ) -> Callable[..., Any]:
-  """The jitted pass over one batch: sums, features, labels and mask.
+  """The jitted pass over one batch: features, sums, labels and mask.
 
-  Every device, and so every process, gets those of all rows.
+  Features stay on the devices that computed them unless all are wanted, the
+  rest is on every one.
   """
 
   def compute(given: tuple[PyTree, Any], rows: dict[str, Any]) -> Any:
@@ -129,10 +168,15 @@ def get_step(
       sums, each = shards.over_shards(compute, *given, mesh)
     else:
       sums, each = compute(*given)
-    return sums, *each
+    found, label, mask = each
+    return found, sums, label, mask
 
+  everywhere = sharding.replicated(mesh)
   return jax.jit(
     eval_step,
-    out_shardings=sharding.replicated(mesh),
+    out_shardings=(
+      everywhere if whole else sharding.split_rows(mesh),
+      *[everywhere] * 3,
+    ),
     compiler_options=shards.COMPILER_OPTIONS if elastic else None,
   )

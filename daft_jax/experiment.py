@@ -98,6 +98,7 @@ def run(
       further.evaluate_further(workdir, task, lines)
     else:
       grid.run(config, workdir, task, shared)
+  cached.remove_own()
   lines = processes.from_first(lambda: _finish(config, workdir))
   chosen = results.choose(lines)
   methods = dict.fromkeys(line['method'] for line in lines)

@@ -144,13 +144,9 @@ def test(
   """Metrics and arrays of one set."""
   found = task.evaluate(variables, name)
   reference = task.reference(name)
-  values = dict(
-    zip(
-      ('l2', 'cosine'),
-      distortion.feature_distortion(found.features, reference),
-      strict=True,
-    )
-  )
+  both = distortion.feature_distortion(found.features, reference)
+  both = evaluate.of_all(found.rows, np.stack(both, axis=1))
+  values = dict(zip(('l2', 'cosine'), both.T, strict=True))
   metrics = dict(found.metrics)
   arrays = {
     key: found.sums[key]
@@ -176,8 +172,12 @@ def _sample(
   each = found.features.itemsize * found.features.shape[1] * len(sets)
   count = min(len(rows), max(1, _SAMPLED_BYTES // each))
   rows = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+  features, reference = (
+    evaluate.of_all(found.rows, x, rows).astype(np.float16)
+    for x in (found.features, task.reference(name))
+  )
   return {
-    'sample/features': found.features[rows].astype(np.float16),
-    'sample/reference': task.reference(name)[rows].astype(np.float16),
+    'sample/features': features,
+    'sample/reference': reference,
     'sample/label': found.labels[rows],
   }

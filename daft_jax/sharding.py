@@ -142,6 +142,17 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
   return jax.tree.map(put, batch)
 
 
+def own_rows(batch: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+  """The rows [n, ...] that this process has of an array, and which they are."""
+  if batch.is_fully_addressable or batch.is_fully_replicated:
+    return np.asarray(batch), np.arange(len(batch))
+  # Devices along 'model' have the same ones.
+  parts = {x.index[0].start: x.data for x in batch.addressable_shards}
+  numbers = [np.arange(i, i + len(parts[i])) for i in sorted(parts)]
+  values = [np.asarray(parts[i]) for i in sorted(parts)]
+  return np.concatenate(values), np.concatenate(numbers)
+
+
 def settle(tree: PyTree) -> None:
   """Waits for a step, where processes hang with more than one on its way.
 

@@ -6,6 +6,7 @@ found.variables, found.notes         # {'id_val': .97, 'epoch': 8}
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -120,26 +121,30 @@ def _with_head(variables: PyTree, head: PyTree) -> PyTree:
 
 
 def solve_logreg(job: Job) -> Found:
-  """Logistic regression on eval-mode features, one augmented pass."""
-  task = job.task
+  """Logistic regression on eval-mode features, one augmented pass.
+
+  All devices share the rows; of an elastic run the first one has all.
+  """
+  task, alone = job.task, job.task.parts.elastic
   seen = cached.features(task, job.start, seed=job.seed, folder=job.scratch)
-  val = task.evaluate(job.start, 'id_val')
+  val = task.evaluate(job.start, 'id_val', whole=alone)
 
   def fit() -> dict[str, Any]:
     found = probe.fit_probe(
       seen.features,
       seen.labels,
       val.features,
-      val.labels,
+      val.labels[val.rows],
       num_classes=task.num_classes,
+      mesh=None if alone or task.mesh.size == 1 else task.mesh,
     )
     return found._asdict()
 
   # The last digits depend on the processor.
-  found = processes.from_first(fit)
+  found = processes.from_first(fit if alone else functools.partial(dict, fit()))
   head = {'kernel': found['kernel'], 'bias': found['bias']}
-  variables = _with_head(job.start, head)
-  return Found(variables, {name: found[name] for name in ('C', 'id_val')})
+  notes = {name: found[name] for name in ('C', 'id_val')}
+  return Found(_with_head(job.start, head), notes)
 
 
 def solve_sgd(job: Job) -> Found:

@@ -136,14 +136,16 @@ class Task:
       **options,
     )
 
-  def evaluate(self, variables: PyTree, name: str) -> evaluate.Evaluation:
-    """Evaluates variables on one of the sets."""
+  def evaluate(
+    self, variables: PyTree, name: str, **options: Any
+  ) -> evaluate.Evaluation:
+    """Evaluates variables on one of the sets; see `evaluate_batches`."""
     among = None
     if name in self.subsets:
       there = np.unique(self.sets[name].labels)
       among = np.isin(np.arange(self.num_classes), there)
     batches = self.feed.test(name, batch_size=self.eval_batch_size)
-    return self.evaluate_batches(variables, batches, among=among)
+    return self.evaluate_batches(variables, batches, among=among, **options)
 
   def bn_moments(
     self,
@@ -163,7 +165,10 @@ class Task:
     )
 
   def reference(self, name: str) -> np.ndarray:
-    """Features of the pretrained model on a set, float32 [N, D]; kept."""
+    """Features of the pretrained model on a set, float32 [n, D]; kept.
+
+    Of several processes each has those of its own rows, see `evaluate`.
+    """
     if name not in self._references:
       found = self.evaluate(self.variables, name)
       self._references[name] = found.features

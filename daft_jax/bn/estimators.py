@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from daft_jax import sharding
 from daft_jax.bn import recording, reductions
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]  # count, mean, m2: float64 [N]
@@ -213,6 +214,7 @@ class _Pass:
         mask = _pad_like(mask, self._first[1])
     with jax.debug_nans(False):  # Masked rows are NaN.
       started = self._step(image, mask)
+    sharding.settle(started)
     if self._started is None:
       self._started = started
     return started

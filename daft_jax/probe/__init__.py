@@ -8,14 +8,15 @@ over 50 values of C, each started from the one before. Here is the same
 objective with a solver of its own, which reads the features less often.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from daft_jax import processes
 from daft_jax.probe import programs, solver
 from daft_jax.probe import rows as rows_lib
 
@@ -70,6 +71,10 @@ def fit_probe(
   each product with them reads them once, 64 MiB at a time. In memory remain
   some matrices [N, K].
 
+  Of several processes that share a mesh each gives the rows that it has, which
+  may be none, [0, D]: products with them are summed over all. Which process has
+  a row, and how many there are, changes the last digits at most.
+
   Args:
     features, labels: floating [N, D] and int [N]; a class may be absent. Chunks
       are a list, or anything that yields the same ones whenever it is iterated.
@@ -80,12 +85,14 @@ def fit_probe(
     tol: largest component of the gradient of the objective / (C N) at the end,
       unless what is left above the minimum is, as estimated, less than 3 % of
       it, relative: 3e-7.
-    mesh: its devices share the rows; None for the default device.
+    mesh: its devices share the rows; None for the default device. Where it is
+      that of several processes, all of them have to call this.
 
   Raises:
     ValueError: empty sets, lengths or widths that differ, labels that are no
       classes, features not finite in float32 or readable only once, or a C
       outside 1e-20..1e20.
+    processes.ElsewhereError: one of these in another process.
 
   Source: protocol of Kumar et al. 2022 (LP-FT), arXiv 2202.10054.
 
@@ -96,32 +103,40 @@ def fit_probe(
     >>> fit_probe([x[:3], x[3:]], y, x, y, num_classes=2, Cs=(1.0,)).id_val
     1.0
   """
-  x, y, width = _check('training', features, labels, num_classes)
-  val_x, val_y, val_width = _check(
-    'validation', val_features, val_labels, num_classes
-  )
-  if val_width != width:
-    raise ValueError(
-      f'training features have {width} columns, validation features '
-      f'{val_width}: pass features of the same model'
+  shared = rows_lib.are_shared(mesh)
+  with processes.together() if shared else contextlib.nullcontext():
+    x, y, width = _check('training', features, labels, num_classes, mesh)
+    val_x, val_y, val_width = _check(
+      'validation', val_features, val_labels, num_classes, mesh
     )
-  grid, moments = _grid(Cs), rows_lib.scaling(x)
+    if val_width != width:
+      raise ValueError(
+        f'training features have {width} columns, validation features '
+        f'{val_width}: pass features of the same model'
+      )
+    grid = _grid(Cs)
+  moments = rows_lib.scaling(x, mesh)
   # A class without examples would have a bias of minus infinity.
-  present, y = np.unique(y, return_inverse=True)
-  rows = rows_lib.Rows(x, y, moments, mesh)
+  counts = rows_lib.of_each(np.bincount(y, minlength=num_classes), mesh)
+  present = np.flatnonzero(sum(counts))
+  rows = rows_lib.Rows(x, np.searchsorted(present, y), moments, mesh)
   options = {'num_classes': len(present), 'max_iter': max_iter, 'tol': tol}
   path = np.stack(list(solver.path(rows, grid=grid, **options)))
-  correct = _correct(path, present, rows_lib.Rows(val_x, val_y, moments, mesh))
+  val_rows = rows_lib.Rows(val_x, val_y, moments, mesh)
+  correct = _correct(path, present, val_rows)
   best = int(np.argmax(correct))  # the first of equals: the smaller C
-  accuracies = (correct / len(val_y)).tolist()
+  accuracies = (correct / val_rows.num_rows).tolist()
   kernel = np.zeros((width, num_classes))
   kernel[:, present] = path[best, :, :-1].T.astype(np.float64) / moments.std
   bias = np.full(num_classes, -np.inf)
   bias[present] = path[best, :, -1]
   bias -= moments.columns @ kernel
   if len(present) < num_classes:
-    least = min(rows.each(lambda x: programs.least_evidence(x, path[best])))
-    bias[~np.isfinite(bias)] = float(least) - np.log(len(y))
+    chosen = rows.put(path[best])
+    least = rows.each(
+      lambda x, y: programs.least_evidence(x, y, chosen), rows.labels
+    )
+    bias[~np.isfinite(bias)] = min(map(float, least)) - np.log(rows.num_rows)
   return Probe(
     kernel.astype(np.float32),
     bias.astype(np.float32),
@@ -135,7 +150,7 @@ def _correct(
   path: np.ndarray, present: np.ndarray, rows: rows_lib.Rows
 ) -> np.ndarray:
   """How many of the rows each of the path gets right."""
-  stack, present = jnp.asarray(path), jnp.asarray(present)
+  stack, present = rows.put((path, present))
   counts = rows.each(
     lambda x, y: programs.count_correct(x, y, stack, present), rows.labels
   )
@@ -152,7 +167,11 @@ def _grid(Cs: Sequence[float]) -> np.ndarray:
 
 
 def _check(
-  name: str, features: Any, labels: np.ndarray, num_classes: int
+  name: str,
+  features: Any,
+  labels: np.ndarray,
+  num_classes: int,
+  mesh: Mesh | None,
 ) -> tuple[Any, np.ndarray, int]:
   """Features (a matrix as float32), labels and the number of columns."""
   labels = np.asarray(labels)
@@ -165,7 +184,7 @@ def _check(
       f'{name} features {shape} and labels {labels.shape} have to be '
       '[N, D] and [N]'
     )
-  if not len(labels):
+  if not any(rows_lib.of_each(len(labels), mesh)):
     raise ValueError(f'the {name} set is empty')
   if bad:
     raise ValueError(
@@ -177,7 +196,7 @@ def _check(
       f'{name} labels are {labels.dtype}; pass integers, the numbers of the '
       'classes'
     )
-  if labels.min() < 0 or labels.max() >= num_classes:
+  if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
     raise ValueError(
       f'{name} labels go from {labels.min()} to {labels.max()}, and there are '
       f'{num_classes} classes: 0 to {num_classes - 1}'

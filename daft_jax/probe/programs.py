@@ -140,6 +140,7 @@ def count_correct(
 
 
 @jax.jit
-def least_evidence(x: jax.Array, params: jax.Array) -> jax.Array:
+def least_evidence(x: jax.Array, y: jax.Array, params: jax.Array) -> jax.Array:
   """Smallest log sum exp of the logits of a row."""
-  return jax.nn.logsumexp(push(x, params), axis=1).min()
+  found = jax.nn.logsumexp(push(x, params), axis=1)
+  return jnp.where(y != rows_lib.PADDING, found, jnp.inf).min()

@@ -5,8 +5,13 @@
 
 A matrix in memory is one block. Of chunks no more than one block is in memory;
 all blocks have one shape, so that one program serves them.
+
+Of several processes each has some rows. A block is then one array over all of
+their devices, so that whatever is summed over its rows is summed over all.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -14,9 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from daft_jax import sharding
+from daft_jax import processes, sharding
 
 PADDING = -1  # the label of rows that fill the last block
 _BLOCK_BYTES = 2**26
@@ -29,6 +35,16 @@ class Scaling(NamedTuple):
   mean: np.float64
   std: np.float64
   columns: np.ndarray
+
+
+def are_shared(mesh: Mesh | None) -> bool:
+  """Whether rows are those of several processes."""
+  return mesh is not None and mesh.is_multi_process
+
+
+def of_each(value: Any, mesh: Mesh | None) -> list[Any]:
+  """The values of all processes that share the rows."""
+  return processes.gathered([value]) if are_shared(mesh) else [value]
 
 
 def is_chunked(features: Any) -> bool:
@@ -64,8 +80,22 @@ def pieces(features: Any) -> Iterator[np.ndarray]:
       yield chunk.astype(np.float32, copy=False)
 
 
-def scaling(features: Any) -> Scaling:
+def scaling(features: Any, mesh: Mesh | None = None) -> Scaling:
   """The moments of a finite matrix with rows and columns, in float64."""
+  parts = of_each([*_sums(features)], mesh)
+  parts = [part for part in parts if part[0]]
+  count, columns, squares, origin = functools.reduce(_merged, parts)
+  columns = columns / count
+  shift = columns.mean()
+  mean = origin + shift
+  std = np.sqrt(max(0.0, squares / (count * len(columns)) - shift**2))
+  # What float32 cannot tell apart is constant; any scale will do.
+  least = max(abs(mean) * np.finfo(np.float32).eps, np.finfo(np.float32).tiny)
+  return Scaling(mean, std if std > least else np.float64(1), origin + columns)
+
+
+def _sums(features: Any) -> tuple[int, Any, Any, Any]:
+  """Number of rows; sums, by column, and of squares, around an origin."""
   count, columns, squares, origin = 0, 0.0, 0.0, None
   for chunk in pieces(features):
     for i in range(0, len(chunk), _PIECE):
@@ -76,23 +106,32 @@ def scaling(features: Any) -> Scaling:
       columns = columns + piece.sum(axis=0)
       squares += np.vdot(piece, piece)
       count += len(piece)
-  columns = columns / count
-  shift = columns.mean()
-  mean = origin + shift
-  std = np.sqrt(max(0.0, squares / (count * len(columns)) - shift**2))
-  # What float32 cannot tell apart is constant; any scale will do.
-  least = max(abs(mean) * np.finfo(np.float32).eps, np.finfo(np.float32).tiny)
-  return Scaling(mean, std if std > least else np.float64(1), origin + columns)
+  return count, columns, squares, origin
+
+
+def _merged(first: Any, second: Any) -> tuple[int, Any, Any, Any]:
+  """`_sums` of the rows of both, around the origin of the first."""
+  count, columns, squares, origin = second
+  away = origin - first[3]
+  # sum (x + a)^2 = sum x^2 + 2 a sum x + n a^2
+  squares += away * (2 * columns.sum() + count * len(columns) * away)
+  columns = columns + count * away
+  return first[0] + count, first[1] + columns, first[2] + squares, first[3]
 
 
 class Rows:
   """Rows with their labels, scaled and with columns of mean 0.
 
   Args:
-    features: finite [N, D], or chunks [n_i, D] that can be read repeatedly.
-    labels: int [N].
+    features: finite [n, D], or chunks [n_i, D] that can be read repeatedly.
+    labels: int [n].
     moments: of the training matrix.
-    mesh: its devices share the rows of every block.
+    mesh: its devices share the rows of every block; of several processes each
+      gives its own rows, which may be none.
+
+  Attributes:
+    num_rows, num_columns: N, of all processes, and D.
+    labels: of every block, int32 on the devices.
   """
 
   def __init__(
@@ -102,22 +141,42 @@ class Rows:
     moments: Scaling,
     mesh: Mesh | None = None,
   ):
-    self.num_rows, self.num_columns = len(labels), len(moments.columns)
+    self.num_columns = len(moments.columns)
     self._features, self._mesh = features, mesh
+    self._labels = np.asarray(labels, np.int32)
     self._scale = _scaler(moments)
     self._kept = None
-    size = len(labels)
-    if is_chunked(features):
+    parts = of_each([len(labels), is_chunked(features)], mesh)
+    self.num_rows = sum(count for count, _ in parts)
+    most = size = max(count for count, _ in parts)
+    chunked = any(chunked for _, chunked in parts)
+    if chunked:
       size = min(size, max(1, _BLOCK_BYTES // (4 * self.num_columns)))
-    devices = mesh.size if mesh else 1
+    devices = mesh.size // len(parts) if mesh else 1
     self._size = math.ceil(size / devices) * devices
-    cut = range(0, len(labels), self._size)
     self.labels = [
-      self._put(np.asarray(labels[i : i + self._size], np.int32), PADDING)
-      for i in cut
+      self._put(self._labels[i : i + self._size], PADDING)
+      for i in range(0, most, self._size)
     ]
-    if not is_chunked(features):
+    if not chunked:
       self._kept = self._block(np.asarray(features, np.float32), self.labels[0])
+
+  def count(self, num_classes: int) -> np.ndarray:
+    """How many rows each class has, int [K]."""
+    own = np.bincount(self._labels, minlength=num_classes)
+    return sum(of_each(own, self._mesh))
+
+  def put(self, tree: Any) -> Any:
+    """Arrays that are not of rows on all devices: those of the first process.
+
+    They may be what a library of the host computed, whose last digits depend on
+    its processor.
+    """
+    if self._mesh is None:
+      return jax.tree.map(jnp.asarray, tree)
+    if are_shared(self._mesh):
+      tree = multihost_utils.broadcast_one_to_all(tree)
+    return sharding.replicate(tree, self._mesh)
 
   def each(self, function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
     """Calls function(x, ...) for every block [n, D], with one of each list.
@@ -135,6 +194,10 @@ class Rows:
       yield self._kept
       return
     blocks = _reblocked(pieces(self._features), self._size)
+    # Another process may have more.
+    nothing = np.zeros((0, self.num_columns), np.float32)
+    ends = len(self.labels) - math.ceil(len(self._labels) / self._size)
+    blocks = itertools.chain(blocks, itertools.repeat(nothing, ends))
     for block, labels in zip(blocks, self.labels, strict=True):
       yield self._block(block, labels)
 
@@ -146,15 +209,17 @@ class Rows:
     if missing:
       widths = [(0, missing)] + [(0, 0)] * (rows.ndim - 1)
       rows = np.pad(rows, widths, constant_values=fill)
-    split = sharding.split_rows(self._mesh) if self._mesh else None
-    return jax.device_put(rows, split)
+    if self._mesh is None:
+      return jax.device_put(rows)
+    split = NamedSharding(self._mesh, PartitionSpec(self._mesh.axis_names))
+    return jax.make_array_from_process_local_data(split, rows)
 
 
 def _scaler(moments: Scaling) -> Callable[..., jax.Array]:
-  columns = jnp.asarray(moments.columns, jnp.float32)
+  columns = np.float32(moments.columns)
   # The part that float32 drops; features far from 0 notice.
-  rest = jnp.asarray(moments.columns - np.float32(moments.columns), jnp.float32)
-  scale = jnp.float32(1 / moments.std)
+  rest = np.float32(moments.columns - columns)
+  scale = np.float32(1 / moments.std)
   return lambda x, y: _scaled(x, y, columns, rest, scale)
 
 

@@ -15,6 +15,10 @@ direction and once for a gradient; that is nearly all it costs. Few suffice:
 
 Only gradients decide on steps: in float32 the objective is too coarse to.
 Rows may be split over devices: whatever is summed over them is on every one.
+Of several processes each does all of this, with the same sums, and has to take
+the same decisions. So what a library of the host finds is that of the first
+(`Rows.put`), and other arithmetic of the host is elementary: it has the same
+bits on any processor.
 """
 
 import functools
@@ -70,14 +74,10 @@ class _Fit:
     self.rows = rows
     values, self.basis = programs.eigen(_added(rows.each(programs.gram)))
     self.spectrum = np.maximum(np.asarray(values, np.float64), 0)
-    counts = sum(
-      np.bincount(np.asarray(y) + 1, minlength=num_classes + 1)
-      for y in rows.labels
-    )
-    prior = np.log(np.maximum(counts[1:], 1))
+    prior = np.log(np.maximum(rows.count(num_classes), 1))
     params = np.zeros((num_classes, rows.num_columns + 1), np.float32)
     params[:, -1] = prior - prior.mean()  # the solution for C = 0
-    self.params = jnp.asarray(params)
+    self.params = rows.put(params)
     self.known: list[tuple[float, np.ndarray]] = []
     self.logits = self.push(self.params)
     self.ridge = 1.0
@@ -90,15 +90,16 @@ class _Fit:
 
   def forget(self) -> None:
     """There is no step before this."""
-    self.step = jnp.zeros_like(self.params)
-    self.step_logits = [jnp.zeros_like(z) for z in self.logits]
+    # Zeros that lie where the others do.
+    self.step = self.params - self.params
+    self.step_logits = [z - z for z in self.logits]
 
   def start(self, c: float) -> None:
     """Goes to where the solutions of smaller C point, if that is downhill."""
     self.ridge = 1 / c
     self.forget()
     if len(self.known) > 1 and np.log(c) > self.known[-1][0]:
-      ahead = jnp.asarray(_extrapolated(self.known, np.log(c)))
+      ahead = self.rows.put(_extrapolated(self.known, np.log(c)))
       logits = [
         a - z for a, z in zip(self.push(ahead), self.logits, strict=True)
       ]
@@ -123,9 +124,7 @@ class _Fit:
     # Biases have no ridge, and the same number for all of them is no change.
     floor = max(values[-1] * 1e-4, 1e-12)
     inverse[:, -1] = 1 / (count * np.maximum(values, floor))
-    self.inverse = tuple(
-      jnp.asarray(a, jnp.float32) for a in (vectors, inverse)
-    )
+    self.inverse = self.rows.put((np.float32(vectors), np.float32(inverse)))
 
   def is_done(self, tol: float) -> bool:
     """Also sets the next direction."""
@@ -147,8 +146,10 @@ class _Fit:
     curved = curved + ridges[:2, :2]
     size = np.sqrt(np.maximum(np.diag(curved), 0))
     size = np.where(size > 0, size, np.inf)  # the plane may be a line
-    matrix = curved / np.outer(size, size) + 1e-6 * np.eye(2)
-    lengths = -np.linalg.solve(matrix, slopes / size) / size
+    mixed, (one, two) = curved[0, 1] / (size[0] * size[1]), slopes / size
+    a, b = 1e-6 + np.diag(curved) / size**2
+    turned = np.array([b * one - mixed * two, a * two - mixed * one])
+    lengths = -turned / (a * b - mixed * mixed) / size
     return self.advance(self.direction, logits, lengths)
 
   def along(self, direction: jax.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -164,24 +165,25 @@ class _Fit:
   ) -> bool:
     """Goes along direction and last step; shorter while it ends uphill."""
     ridges, slopes = self.along(direction)
-    downhill = slopes @ lengths
+    downhill = (slopes * lengths).sum()
     if not downhill < 0:
       return False
     for _ in range(_TRIALS):
       moved = self.moved(lengths, logits)
       ends = _sum([block[3] for block in moved])
-      after = ends[:2] + ridges[2, :2] + ridges[:2, :2] @ lengths
-      if after @ lengths <= -0.5 * downhill:
+      after = ends[:2] + ridges[2, :2] + (ridges[:2, :2] * lengths).sum(1)
+      reached = (after * lengths).sum()
+      if reached <= -0.5 * downhill:
         self.take(lengths, direction, moved, ends[2])
         return True
-      shorter = downhill / (downhill - after @ lengths)
+      shorter = downhill / (downhill - reached)
       # The slopes are those of the lengths: both shrink.
       factor = np.clip(np.nan_to_num(shorter), 0.1, 0.9)
       lengths, downhill = lengths * factor, downhill * factor
     return False
 
   def moved(self, lengths: Any, logits: list[jax.Array]) -> list[Any]:
-    lengths = jnp.asarray(lengths, jnp.float32)
+    lengths = np.float32(lengths)
     blocks = zip(
       *(self.rows.labels, self.logits, logits, self.step_logits), strict=True
     )
@@ -197,7 +199,7 @@ class _Fit:
     self, lengths: Any, direction: jax.Array, moved: list[Any], loss: float
   ) -> None:
     self.params, self.step = programs.stepped(
-      self.params, direction, self.step, jnp.asarray(lengths, jnp.float32)
+      self.params, direction, self.step, np.float32(lengths)
     )
     self.logits, self.step_logits, self.residuals, _ = map(
       list, zip(*moved, strict=True)
