@@ -26,7 +26,7 @@ def reports(tmp_path_factory):
     (temporary := out / 'temporary').mkdir()
     with pytest.MonkeyPatch.context() as patch:
       patch.setenv('TMPDIR', str(temporary))
-      processes.run(count, PROGRAM, out, devices=devices)
+      processes.run(count, PROGRAM, out, devices=devices, timeout=600)
     assert not [*temporary.glob('daft_jax-*')]
     return [dict(np.load(out / f'{count}_{i}.npz')) for i in range(count)]
 

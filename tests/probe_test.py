@@ -123,6 +123,14 @@ def test_a_class_that_is_absent_from_training_is_never_likely():
   assert (predicted != 3).all() and np.isfinite(found.kernel).all()
 
 
+def test_rows_of_padding_say_nothing_about_an_absent_class():
+  x, y, val_x, val_y = digits()
+  x, y = x[y != 3][:501], y[y != 3][:501]  # which eight do not divide
+  one = fit(x, y, val_x, val_y, Cs=(1e-3,))
+  many = fit(x, y, val_x, val_y, Cs=(1e-3,), mesh=sharding.make_mesh())
+  np.testing.assert_allclose(many.bias, one.bias, atol=1e-4)
+
+
 @pytest.mark.parametrize('value', [0.0, 1e-42, 1e4 / 3])
 def test_constant_features_give_the_prior(value):
   x = np.full((6, 3), value, np.float32)

@@ -22,13 +22,14 @@ bits on any processor.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from daft_jax import sharding
 from daft_jax.probe import programs
 from daft_jax.probe import rows as rows_lib
 
@@ -115,8 +116,7 @@ class _Fit:
   def precondition(self) -> None:
     """Takes M anew, and with it the inverse in the eigenbases of M and G."""
     count = self.rows.num_rows
-    blocks = zip(self.rows.labels, self.residuals, strict=True)
-    fisher = _sum([programs.fisher(y, r) for y, r in blocks])
+    fisher = _sum(_each(programs.fisher, self.rows.labels, self.residuals))
     values, vectors = np.linalg.eigh(fisher / count)
     values = np.maximum(values, 0)
     inverse = np.empty((len(values), len(self.spectrum) + 1))
@@ -138,10 +138,8 @@ class _Fit:
   def iterate(self) -> bool:
     """One step; False if there is none that float32 can tell is downhill."""
     logits = self.push(self.direction)
-    blocks = zip(
-      *(self.rows.labels, self.residuals, logits, self.step_logits), strict=True
-    )
-    curved = _sum([programs.curvature(*block) for block in blocks])
+    blocks = self.rows.labels, self.residuals, logits, self.step_logits
+    curved = _sum(_each(programs.curvature, *blocks))
     ridges, slopes = self.along(self.direction)
     curved = curved + ridges[:2, :2]
     size = np.sqrt(np.maximum(np.diag(curved), 0))
@@ -183,11 +181,9 @@ class _Fit:
     return False
 
   def moved(self, lengths: Any, logits: list[jax.Array]) -> list[Any]:
-    lengths = np.float32(lengths)
-    blocks = zip(
-      *(self.rows.labels, self.logits, logits, self.step_logits), strict=True
-    )
-    return [programs.move(*block, lengths) for block in blocks]
+    move = functools.partial(programs.move, lengths=np.float32(lengths))
+    blocks = self.rows.labels, self.logits, logits, self.step_logits
+    return _each(move, *blocks)
 
   def move(
     self, lengths: Any, direction: jax.Array, logits: list[jax.Array]
@@ -219,6 +215,15 @@ def _extrapolated(
     weight = np.prod([(where - o) / (at - o) for o in others])
     total += np.float32(weight) * params
   return total
+
+
+def _each(function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
+  """What a function of a block gives of every block."""
+  found = []
+  for block in zip(*lists, strict=True):
+    found.append(function(*block))
+    sharding.settle(found[-1])
+  return found
 
 
 def _added(blocks: list[jax.Array]) -> jax.Array:
