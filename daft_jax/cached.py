@@ -10,7 +10,7 @@ of weights, images and order, and its bytes are checked before they are used.
 
 Of several processes each keeps the features of the rows that it computed, large
 ones in the folder for temporary files of its own host: the others may not see
-the workdir. An elastic run alone has all of them in each, in memory.
+the workdir. An elastic run alone has all of them in each.
 """
 
 import contextlib
@@ -68,10 +68,10 @@ def features(
   size = task.eval_batch_size
   batches = task.train_batches(seed, 0, batch_size=size)
   kernel = variables['params']['head']['kernel']
-  own = -(-len(task.sets['train']) // jax.process_count())
-  needed = 4 * own * kernel.shape[-2]
-  whole = processes.several() and task.parts.elastic
-  if needed < LARGE or whole:
+  whole = task.parts.elastic
+  parts = 1 if whole else jax.process_count()
+  needed = 4 * -(-len(task.sets['train']) // parts) * kernel.shape[-2]
+  if needed < LARGE:
     found = task.evaluate_batches(variables, batches, whole=whole)
     return Features(found.features, found.labels[found.rows])
   with processes.together():
@@ -83,7 +83,7 @@ def features(
     if not all(processes.gathered([kept is not None])):
       _check_room(folder, needed)
       kept = None
-  return kept or _written(task, variables, batches, place)
+  return kept or _written(task, variables, batches, place, whole)
 
 
 def _written(
@@ -91,11 +91,12 @@ def _written(
   variables: PyTree,
   batches: Iterable[dict[str, Any]],
   place: pathlib.Path,
+  whole: bool,
 ) -> Features:
   """Computes them into a folder, which then gets its name."""
   temporary = folders.begin(place)
   with open(temporary / _FEATURES, 'wb') as file:
-    found = task.evaluate_batches(variables, batches, into=file)
+    found = task.evaluate_batches(variables, batches, into=file, whole=whole)
   labels = found.labels[found.rows].astype(np.int32)
   labels.tofile(temporary / _LABELS)
   files = manifests.hash_new_files(temporary)
@@ -142,7 +143,8 @@ def fingerprint(task: Task, variables: PyTree, seed: int) -> str:
     *(fingerprints.of_weights(variables), fingerprints.of_images(train)),
     *(dataclasses.asdict(task.preprocess), dataclasses.asdict(task.recipe)),
     *(task.model, task.data_sha256, seed, task.eval_batch_size),
-    *(task.mesh.shape, device.device_kind, jax.__version__),
+    *(task.mesh.shape, task.parts.elastic),
+    *(device.device_kind, jax.__version__),
   ):
     digest.update(repr(each).encode())
   return digest.hexdigest()[:32]
