@@ -9,7 +9,7 @@ import pytest
 
 from daft_jax import benchmark
 from daft_jax.benchmark import __main__ as main
-from daft_jax.benchmark import save
+from daft_jax.benchmark import save, step
 
 LINE = re.compile(
   r'^  (\S.*?)\s+min (\d[\d.]*)( s)?  median (\d[\d.]*)( s)?  max (\d[\d.]*)'
@@ -91,7 +91,7 @@ def test_what_is_not_installed_is_said(capsys, monkeypatch):
     (['data', '--rounds=4'], '--rounds: fewer than 5 say little'),
     (['data', '--images=0'], '--images: at least 1'),
     (['data', '--images=few'], 'invalid int value'),
-    (['data', '--model=resnet18'], '--model is of bn, not of data'),
+    (['data', '--model=resnet18'], '--model is of bn and step, not of data'),
     (['bn', '--images=3'], '--images is of data, not of bn'),
     (['data', '--size=9x9x2'], '--size is of probe, not of data'),
     (['probe', '--size=9x9'], "--size: '9x9' is not like 1000x64x30"),
@@ -143,3 +143,17 @@ def test_probe_says_what_is_not_installed(monkeypatch):
   monkeypatch.setitem(sys.modules, 'sklearn', None)
   with pytest.raises(SystemExit, match='pip install'):
     main.main(['probe'])
+
+
+def test_step_prints_every_way(capsys, monkeypatch):
+  monkeypatch.setattr(step, '_CASES', {'resnet14_cifar': (8, 64, 1)})
+  ways = ('default', 'grad_accum_steps=4', 'remat=stages')
+  monkeypatch.setattr(step, '_WAYS', {way: step._WAYS[way] for way in ways})
+  main.main(['step', '--rounds=5'])
+  text = capsys.readouterr().out
+  found = values(text)
+  assert found.keys() == step._WAYS.keys()
+  assert found['default'] == (1, 1, 1)
+  memory = dict(re.findall(r'(\S+)  +min .* memory ([0-9.]+) ', text))
+  assert float(memory['grad_accum_steps=4']) < 1
+  assert float(memory['remat=stages']) < 1
