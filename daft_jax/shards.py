@@ -9,6 +9,7 @@ the pairs in pairs, and so on: first on each device, then between devices.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -84,13 +85,11 @@ def over_shards(
   devices = mesh.shape[sharding.DATA]
 
   def local(args: PyTree, rows: PyTree) -> PyTree:
-    own = SHARDS // devices
-    parts = jax.tree.map(lambda x: x.reshape(own, -1, *x.shape[1:]), rows)
     some = jax.tree.leaves(rows)[0].ravel()[:2]
     alone = apart(fn, some.argmax())
-    added, kept = jax.lax.map(lambda part: alone(args, part), parts)
-    total = jax.tree.map(_in_pairs, added)
-    kept = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
+    total, kept = _in_pairs(
+      functools.partial(alone, args), rows, SHARDS // devices
+    )
     return _between_devices(total, devices), kept
 
   whole, split = PartitionSpec(), PartitionSpec(sharding.DATA)
@@ -142,11 +141,29 @@ class Each:
     return over_shards(kept, args, rows, self.mesh)[1]
 
 
-def _in_pairs(x: jax.Array) -> jax.Array:
-  """Sum over axis 0, a power of two: ((0 + 1) + (2 + 3)) + ..."""
-  while len(x) > 1:
-    x = x[0::2] + x[1::2]
-  return x[0]
+def _in_pairs(
+  fn: Callable[[PyTree], tuple[PyTree, PyTree]], rows: PyTree, count: int
+) -> tuple[PyTree, PyTree]:
+  """The sum over `count` parts of the rows, and what is kept of all of them.
+
+  Added as ((0 + 1) + (2 + 3)) + ..., with one sum of each level in memory.
+  """
+  if count == 1:
+    return fn(rows)
+  halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), rows)
+
+  def add(total: PyTree, half: PyTree) -> tuple[PyTree, PyTree]:
+    added, kept = _in_pairs(fn, half, count // 2)
+    return jax.tree.map(jnp.add, total, added), kept
+
+  first = jax.tree.map(lambda x: x[0], halves)
+  shapes = jax.eval_shape(lambda half: _in_pairs(fn, half, count // 2), first)[
+    0
+  ]
+  # The zero that changes no bit of what is added to it is the negative one.
+  zeros = jax.tree.map(lambda x: -jnp.zeros(x.shape, x.dtype), shapes)
+  total, kept = jax.lax.scan(add, zeros, halves)
+  return total, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
 
 
 def _between_devices(tree: PyTree, devices: int) -> PyTree:

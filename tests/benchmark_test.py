@@ -9,7 +9,8 @@ import pytest
 
 from daft_jax import benchmark
 from daft_jax.benchmark import __main__ as main
-from daft_jax.benchmark import save
+from daft_jax.benchmark import save, scaling, step
+from tests.train import collectives_test
 
 LINE = re.compile(
   r'^  (\S.*?)\s+min (\d[\d.]*)( s)?  median (\d[\d.]*)( s)?  max (\d[\d.]*)'
@@ -91,11 +92,15 @@ def test_what_is_not_installed_is_said(capsys, monkeypatch):
     (['data', '--rounds=4'], '--rounds: fewer than 5 say little'),
     (['data', '--images=0'], '--images: at least 1'),
     (['data', '--images=few'], 'invalid int value'),
-    (['data', '--model=resnet18'], '--model is of bn, not of data'),
+    (['data', '--model=resnet18'], '--model is of bn, scaling and step, not'),
     (['bn', '--images=3'], '--images is of data, not of bn'),
     (['data', '--size=9x9x2'], '--size is of probe, not of data'),
     (['probe', '--size=9x9'], "--size: '9x9' is not like 1000x64x30"),
     (['load'], 'load needs --file=FILE'),
+    (['bn', '--model=resnet'], "--model: there is no 'resnet'; say one of "),
+    (['bn', '--latency=1'], '--latency is of scaling, not of bn'),
+    (['scaling', '--latency=0'], '--latency: 0 is no number above 0'),
+    (['scaling', '--rate=fast'], '--rate: invalid'),
   ],
 )
 def test_wrong_arguments(words, says, capsys):
@@ -143,3 +148,33 @@ def test_probe_says_what_is_not_installed(monkeypatch):
   monkeypatch.setitem(sys.modules, 'sklearn', None)
   with pytest.raises(SystemExit, match='pip install'):
     main.main(['probe'])
+
+
+def test_step_prints_every_way(capsys, monkeypatch):
+  monkeypatch.setattr(step, '_CASES', {'resnet14_cifar': (8, 64, 1)})
+  ways = ('default', 'grad_accum_steps=4', 'remat=stages')
+  monkeypatch.setattr(step, '_WAYS', {way: step._WAYS[way] for way in ways})
+  main.main(['step', '--rounds=5'])
+  text = capsys.readouterr().out
+  found = values(text)
+  assert found.keys() == step._WAYS.keys()
+  assert found['default'] == (1, 1, 1)
+  memory = dict(re.findall(r'(\S+)  +min .* memory ([0-9.]+) ', text))
+  assert float(memory['grad_accum_steps=4']) < 1
+  assert float(memory['remat=stages']) < 1
+
+
+def test_scaling_is_of_the_messages_that_are_counted(capsys):
+  given = scaling.Assumptions(rate=10, rows=10, bandwidth=1e6, latency=1e-3)
+  # On 16 devices a reduction is 12 hops.
+  found = scaling.step_seconds(16, [2e6, 2e6], given)
+  assert found == pytest.approx(1 + 2 * (3.75 + 0.012))
+  net = collectives_test.NET
+  sent = scaling.messages(net, collectives_test.SIZE, True)
+  found = collectives_test.messages(collectives_test.compiled(2))
+  assert found == {'all-reduce': len(sent)}
+  main.main(['scaling', '--model=resnet14_cifar', '--latency=1e-9'])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[1].startswith('BatchNorm over all devices: 54 reductions, ')
+  shares = [float(line.split()[2]) for line in lines[4:]]
+  assert shares[0] == 100 and sorted(shares)[::-1] == shares

@@ -335,6 +335,13 @@ def test_a_model_without_batchnorm_is_measured_too(tiny_config, tmp_path):
   with np.load(folder(tmp_path, 'ft') / 'arrays.npz') as arrays:
     assert arrays['mnist/layers/layer'].tolist() == ['pre_logits']
     assert 'bn_shift/layer' not in arrays
+  # What has nothing to convert is refused before anything is trained.
+  both = tiny_config(methods=('ft', 'daft', 'adabn'))
+  with pytest.raises(
+    settings.ConfigError, match='daft, adabn would give Batch'
+  ):
+    daft_jax.run(both, tmp_path / 'x', **given)
+  assert not (tmp_path / 'x').exists()
 
 
 @pytest.mark.parametrize(

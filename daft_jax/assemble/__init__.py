@@ -73,7 +73,7 @@ def make_task(
     found, weights = load(config, suite)
   else:
     backbone, weights = type(own.model).__name__, 'own'
-    found = check_own(own, suite)
+    found = check_own(own, suite, config['methods'])
   place = images.Place(found.preprocess, recipe, mesh, recorded)
   read = images.read(config, benchmark, place)
   variables = found.variables

@@ -7,7 +7,7 @@ found.model, found.variables, found.preprocess
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 from daft_jax import models, names, pretrained
 from daft_jax.data.preprocess import Preprocess
 from daft_jax.data.suites import Suite
+from daft_jax.methods import METHODS
 from daft_jax.settings import ConfigError, about
 
 PyTree = Any
@@ -109,8 +110,14 @@ def _row(config: Mapping[str, Any]) -> pretrained.Pretrained:
   return row
 
 
-def check_own(own: Backbone, suite: Suite) -> Backbone:
-  """Checks that a caller's model keeps the contract of `run`."""
+def check_own(own: Backbone, suite: Suite, chosen: Iterable[str]) -> Backbone:
+  """Checks that a caller's model keeps the contract of `run`.
+
+  Args:
+    own: the model, its variables, and what it expects.
+    suite: whose classes it has to tell apart.
+    chosen: methods that it is for.
+  """
   preprocess = own.preprocess or Preprocess(suite.image_size, _GREY, _GREY)
   head = (own.variables or {}).get('params', {}).get('head', {})
   shape = np.shape(head.get('bias', ()))
@@ -136,4 +143,11 @@ def check_own(own: Backbone, suite: Suite) -> Backbone:
     )
   # A model without BatchNorm has no such collection.
   variables = {'batch_stats': {}, **own.variables}
+  new = [x for x in chosen if any(y.bn != 'keep' for y in METHODS[x])]
+  if new and not variables['batch_stats']:
+    raise ConfigError(
+      f'config.methods: {", ".join(new)} would give BatchNorm new statistics, '
+      'and the model of your own has none (batch_stats): leave out what needs '
+      "it, as in ('lp', 'ft', 'lp_ft')"
+    )
   return own._replace(variables=variables, preprocess=preprocess)

@@ -6,6 +6,8 @@
   python -m daft_jax.benchmark data          # images: decoded, cached, workers
   python -m daft_jax.benchmark save          # checked save / Orbax alone
   python -m daft_jax.benchmark probe         # C sweep / scikit-learn's
+  python -m daft_jax.benchmark step          # ways to compute a step / default
+  python -m daft_jax.benchmark scaling       # to 1,024 devices, by a model
 
 Ratios are taken within a round, the two sides one after the other, because
 the speed of a shared machine changes from minute to minute.

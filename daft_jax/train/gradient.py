@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from daft_jax import bn, metrics, sharding, shards, trees
 from daft_jax.data import mixing
+from daft_jax.train import convolutions
 from daft_jax.train.parts import WHOLE, Parts
 
 PyTree = Any
@@ -65,8 +66,12 @@ def gradients(
   mask = rows.get('mask')
   count = jnp.asarray(len(rows['label'])) if mask is None else mask.sum()
 
+  in_loop = parts.elastic or parts.grad_accum_steps > 1
+
   def compute(given: tuple[PyTree, jax.Array], rows: Rows) -> Found:
     part = functools.partial(_part, model, norm, parts, *given)
+    if in_loop and jax.default_backend() == 'cpu':
+      part = convolutions.in_order(part)
     if parts.grad_accum_steps == 1:
       return part(rows)
     return _in_turn(part, rows, parts.grad_accum_steps)
