@@ -123,7 +123,8 @@ def over_devices(
 class Each:
   """The function (fn, args, rows) -> what `fn` gives of each part, [8, ...].
 
-  Arguments are those of `over_shards`.
+  Every device, and so every process, gets all of it. Arguments are those of
+  `over_shards`.
   """
 
   mesh: Mesh
@@ -138,7 +139,9 @@ class Each:
     def kept(args: PyTree, rows: PyTree) -> tuple[PyTree, PyTree]:
       return (), jax.tree.map(lambda x: x[None], fn(args, rows))
 
-    return over_shards(kept, args, rows, self.mesh)[1]
+    found = over_shards(kept, args, rows, self.mesh)[1]
+    everywhere = sharding.replicated(self.mesh)
+    return jax.lax.with_sharding_constraint(found, everywhere)
 
 
 def _in_pairs(
