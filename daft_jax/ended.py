@@ -24,7 +24,7 @@ def explained(
 
   Args:
     error: that ended the run.
-    config: of the run.
+    config: of the run; empty where it is not known yet.
     argv: of the program.
   """
   if isinstance(error, processes.ElsewhereError):
@@ -40,7 +40,7 @@ def explained(
       fix = 'make room on the disk and run the same command again'
       return 1, f'{error}: {fix}'
   elif isinstance(error, (RuntimeError, MemoryError)):
-    if _is_out_of_memory(error):
+    if config and _is_out_of_memory(error):
       return 1, _out_of_memory(config)
   elif isinstance(error, signals.Stopped):
     again = shlex.join(['python', '-m', 'daft_jax.main', *argv])

@@ -92,6 +92,10 @@ def run(
       lambda: provenance.open_workdir(workdir, config, task, shared, command)
     )
   )
+  if alone := locks.local(workdir):
+    _say(
+      f'{workdir}: {alone}, so no other host sees its locks: one run at once'
+    )
   with contextlib.closing(task.feed):
     if config['eval_only']:
       lines = processes.from_first(lambda: results.read(workdir))

@@ -149,33 +149,34 @@ def run(
       f'{config["search"]!r}, {len(wanted)} trials so far, {len(grid.found)} '
       f'finished before; {workdir}'
     )
-    waits = False
+    waits = ran = False
     while todo := [point for point in wanted if point not in grid.found]:
       taken = grid.run_free(todo)
-      if config['search'] == 'grid' and taken:
-        _leave(taken, todo, workdir, out)
-        return
       before, wanted = wanted, grid.wanted()
-      if len(taken) == len(todo) and wanted == before:
-        if not waits:
-          out.line(f'waits for what comes of {len(taken)} {_trials(taken)}')
-        waits = True
-        signals.check()
-        time.sleep(_POLL)
+      if len(taken) < len(todo) or wanted != before:
+        ran = True
+        continue  # Whoever has the others may have ended by now.
+      if config['search'] == 'grid':
+        if not ran:
+          raise _nothing_left(taken, workdir)
+        out.line(f'{len(taken)} {_trials(taken)}')
+        return
+      if not waits:
+        out.line(f'waits for what comes of {len(taken)} {_trials(taken)}')
+      waits = True
+      signals.check()
+      time.sleep(_POLL)
 
 
-def _leave(
-  taken: Mapping[Point, str],
-  todo: list[Point],
-  workdir: pathlib.Path,
-  out: writer.Writer,
-) -> None:
-  if len(taken) == len(todo):
-    raise ConfigError(
+def _nothing_left(
+  taken: Mapping[Point, str], workdir: pathlib.Path
+) -> Exception:
+  return processes.mark_told(
+    ConfigError(
       f'all {len(taken)} trials that are left in {workdir} are being run: '
       f'{_owners(taken)}. Wait until it is done, or give another --workdir'
     )
-  out.line(f'{len(taken)} {_trials(taken)}')
+  )
 
 
 def _trials(taken: Mapping[Point, str]) -> str:

@@ -4,9 +4,9 @@
     if owner is not None:
       ...                          # owner has it: 'host gpu3, process 4711'
 
-The lock is the operating system's, on an open file. However a process ends, the
-lock is gone with it: there is no stale lock to be told from a live one. What is
-written in the file is for people.
+The lock is the operating system's, on an open file. However a process ends, on
+whatever host, the lock is gone with it: there is no stale lock to be told from
+a live one. What is written in the file is for people.
 """
 
 import contextlib
@@ -27,6 +27,10 @@ except ImportError:  # Windows
 NAME = 'lock'  # of a trial in its folder, of a workdir in it
 
 _MOST_BYTES = 1000  # of what is written in one
+
+_MOUNTS = pathlib.Path('/proc/mounts')
+_LOCAL = ('nolock', 'local_lock=flock', 'local_lock=all', 'localflock')
+_BUCKETS = ('fuse.gcsfuse', 'fuse.s3fs', 'fuse.goofys', 'fuse.mount-s3')
 
 # What file systems say that have no locks.
 _NONE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -60,6 +64,38 @@ def held(path: pathlib.Path, *, wait: bool = False) -> Iterator[str | None]:
     yield None
   finally:
     os.close(file)
+
+
+def local(path: pathlib.Path, mounts: str | None = None) -> str:
+  """Why locks at `path` hold on this host alone, or ''.
+
+  Args:
+    path: a file or folder, which need not be there.
+    mounts: lines as of /proc/mounts, which is read otherwise.
+
+  Example:
+    >>> local(pathlib.Path('/nfs/run'), 'gpu0:/x /nfs nfs4 rw,nolock 0 0')
+    'nfs4 is mounted with nolock'
+  """
+  if mounts is None:
+    try:
+      mounts = _MOUNTS.read_text(errors='replace')
+    except OSError:  # Not Linux.
+      return ''
+  rows = [line.split() for line in mounts.splitlines()]
+  at = [row for row in rows if len(row) > 3 and _inside(path, row[1])]
+  if not at:
+    return ''
+  # Of several in one place the last one counts.
+  _, _, kind, options, *_ = max(at, key=lambda row: len(row[1]))
+  found = [x for x in options.split(',') if x in _LOCAL]
+  if found and kind.startswith(('nfs', 'lustre')):
+    return f'{kind} is mounted with {found[0]}'
+  return f'{kind} has none' if kind in _BUCKETS else ''
+
+
+def _inside(path: pathlib.Path, mount: str) -> bool:
+  return path.is_relative_to(mount.replace('\\040', ' '))
 
 
 def owner(path: pathlib.Path) -> str:

@@ -10,6 +10,7 @@
   --coordinator=HOST:PORT --num_processes=N --process_id=I
                              of several processes; with srun on Slurm, and on
                              TPU pods, they find each other
+  --join_timeout=SECONDS     how long they wait for each other; 300
 
 The same command continues a run that was stopped.
 """
@@ -64,30 +65,33 @@ def main(argv: Sequence[str] | None = None) -> int:
   # Orbax and JAX log each checkpoint and compilation through absl.
   logging.getLogger('absl').setLevel(logging.ERROR)
   try:
-    config, workdir, place = parse(argv)
-    with launch.joined(place):
-      return _run(config, workdir, argv)
+    with launch.joined(launch.given(argv)):
+      return _run(argv)
   except settings.ConfigError as error:
-    print(f'daft_jax: {error}', file=sys.stderr)
+    if not processes.was_told(error):
+      print(f'daft_jax: {error}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:  # Before signals are handled.
     return 130
 
 
-def _run(config: Any, workdir: pathlib.Path, argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> int:
   """Runs the experiment; what is to be said of its end, one process says."""
+  config: Mapping[str, Any] = {}
   try:
-    with (
-      writer.messages(active=processes.is_first()),
-      signals.handled(),
-    ):
-      processes.from_first(lambda: _check_workdir(workdir))
-      command = disclosed.command(launch.without(argv))
-      found = experiment.run(config, workdir, command=command)
+    with writer.messages(active=processes.is_first()):
+      with processes.together():
+        config, workdir = parse(argv)
+      with signals.handled():
+        processes.from_first(lambda: _check_workdir(workdir))
+        command = disclosed.command(launch.without(argv))
+        found = experiment.run(config, workdir, command=command)
   except BaseException as error:
     status, text = ended.explained(error, config, argv)
     told = processes.was_told(error) or isinstance(error, signals.Stopped)
     if status is None:
+      if isinstance(error, KeyboardInterrupt):
+        launch.leave(130)
       if not told:
         launch.leave_with_traceback()
       raise
@@ -106,10 +110,8 @@ def _run(config: Any, workdir: pathlib.Path, argv: Sequence[str]) -> int:
   return 1 if lost else 0
 
 
-def parse(
-  argv: Sequence[str],
-) -> tuple[Any, pathlib.Path, launch.Place | None]:
-  """Turns arguments into the config, the workdir and which process this is.
+def parse(argv: Sequence[str]) -> tuple[Any, pathlib.Path]:
+  """Turns arguments into the config and the workdir.
 
   Raises:
     ConfigError: an unknown or missing argument, a file that cannot be loaded,
@@ -136,13 +138,12 @@ def parse(
   for name in _FLAGS:
     if not given.get(name):
       raise settings.ConfigError(f'{name} is missing. Type: {_USAGE}')
-  place = launch.place_of(given)
   config = load_config(given['--config'])
   for name, text in given.items():
     if name.startswith('--config.'):
       path = name.removeprefix('--config.')
       settings.assign(config, path, settings.parse(path, text))
-  return config, _expanded('--workdir', given['--workdir']), place
+  return config, _expanded('--workdir', given['--workdir'])
 
 
 def load_config(name: str) -> Any:

@@ -3,6 +3,9 @@
   with watched():
     ...
 
+  with watched(met.sockets, met.who):  # of `rollcall`, before JAX has begun
+    ...
+
 What processes compute together never comes back when one of them is gone. Each
 has a connection to the first one, which the system closes however a process
 ends; so it is known at once, and which one. (JAX finds out by itself after its
@@ -30,7 +33,9 @@ _LINE = 64  # bytes of a message
 
 
 @contextlib.contextmanager
-def watched(host: str | None = None) -> Iterator[None]:
+def watched(
+  peers: dict[int, socket.socket] | None = None, who: list[list] | None = None
+) -> Iterator[None]:
   """Watches the other processes for the length of the block.
 
   Every process has to come here. When one is lost, the others say which, and
@@ -38,13 +43,15 @@ def watched(host: str | None = None) -> Iterator[None]:
   JAX alone watches it.
 
   Args:
-    host: of the first process, where that is known.
+    peers: connections by the other's index: to each in the first process, in
+      the others to that one; without, they are made.
+    who: host and process of each.
   """
-  if not processes.several():
-    yield
-    return
-  who = processes.gathered([[socket.gethostname(), os.getpid()]])
-  peers = _accept(who, host) if processes.is_first() else _connect()
+  if peers is None or who is None:
+    who = processes.gathered([[socket.gethostname(), os.getpid()]])
+    peers = _accept(who) if processes.is_first() else _connect()
+  for peer in peers.values():
+    _keep(peer)
   watch = _Watch(peers, who)
   try:
     yield
@@ -101,14 +108,13 @@ class _Watch:
     os._exit(1)
 
 
-def _accept(who: list[list], host: str | None) -> dict[int, socket.socket]:
+def _accept(who: list[list]) -> dict[int, socket.socket]:
   """In the first process: a connection for each of the others."""
   token = secrets.token_hex(16)
   peers: dict[int, socket.socket] = {}
   with socket.create_server(('', 0)) as listener:
     port = listener.getsockname()[1]
-    addresses = [host] if host else _addresses()
-    processes.from_first(lambda: [addresses, port, token])
+    processes.from_first(lambda: [_addresses(), port, token])
     end = time.monotonic() + _CONNECT
     while len(peers) < len(who) - 1 and time.monotonic() < end:
       listener.settimeout(max(0.01, end - time.monotonic()))
@@ -121,7 +127,7 @@ def _accept(who: list[list], host: str | None) -> dict[int, socket.socket]:
         known = index.isdigit() and 0 < int(index) < len(who)
         if hmac.compare_digest(given.encode(), token.encode()) and known:
           peer.sendall(_WELCOME.ljust(_LINE))
-          peers[int(index)] = _kept(peer)
+          peers[int(index)] = peer
         else:  # A stranger.
           peer.close()
   return peers
@@ -135,7 +141,7 @@ def _connect() -> dict[int, socket.socket]:
       peer = socket.create_connection((address, port), _CONNECT / 2)
       peer.sendall(f'{token} {jax.process_index()}'.encode().ljust(_LINE))
       if _received(peer) == _WELCOME:
-        return {0: _kept(peer)}
+        return {0: peer}
       peer.close()
   return {}
 
@@ -149,14 +155,13 @@ def _addresses() -> list[str]:
   return list(dict.fromkeys(found))
 
 
-def _kept(peer: socket.socket) -> socket.socket:
+def _keep(peer: socket.socket) -> None:
   """Has the system notice when the other host is gone without a word."""
   peer.settimeout(None)
   peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
   for name, value in _KEEP.items():
     if hasattr(socket, name):
       peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-  return peer
 
 
 def _received(peer: socket.socket) -> bytes:

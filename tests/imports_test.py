@@ -40,7 +40,7 @@ LAYERS = (
     *('stages', 'measure', 'assemble', 'assemble.*', 'provenance'),
     *('alike', 'arrangement'),
   ),
-  ('diverged',),
+  ('diverged', 'rollcall'),
   ('trial', 'further'),
   ('grid',),
   ('experiment', 'launch', 'ended'),

@@ -151,7 +151,7 @@ def test_a_signal_saves_the_step_and_says_how_to_go_on(
     log.append(line)
     if 'finetune: ' in line:
       break
-  time.sleep(2)
+  time.sleep(1)  # Of the two or more that an epoch takes.
   asked = time.monotonic()
   process.send_signal(number)
   out, _ = process.communicate(timeout=60)

@@ -158,7 +158,7 @@ def test_a_workdir_that_cannot_be_made(tmp_path, capsys):
 
 
 def test_fields_from_the_file_argument_and_from_flags():
-  config, workdir, _ = main.parse(
+  config, workdir = main.parse(
     [f'{CONFIG}:methods=ft+daft,seeds=0+1', '--config.lrs', '0.1,0.2']
     + ['--workdir', '/tmp/x', '--config.optimizer.nesterov=true']
   )
