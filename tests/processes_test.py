@@ -228,7 +228,7 @@ def halfway(workdir, copy):
 
 @pytest.mark.parametrize(
   ('before', 'after'),
-  [(2, 1), (1, 2), pytest.param(1, 4, marks=pytest.mark.nightly)],
+  [(2, 1), (1, 4)],
 )
 def test_another_number_of_processes_goes_on(
   one, two, run, tmp_path, before, after
