@@ -140,7 +140,7 @@ def solve_logreg(job: Job) -> Found:
     )
     return found._asdict()
 
-  # The last digits depend on the processor.
+  # All of them fit, or one for all; the last digits depend on the processor.
   found = processes.from_first(fit if alone else functools.partial(dict, fit()))
   head = {'kernel': found['kernel'], 'bias': found['bias']}
   notes = {name: found[name] for name in ('C', 'id_val')}
