@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from daft_jax import rollcall
+from daft_jax.launch import rollcall
 from daft_jax.settings import ConfigError
 from tests.fixtures import processes
 
-JOIN = pathlib.Path(__file__).parent / 'programs' / 'join.py'
+JOIN = pathlib.Path(__file__).parent.parent / 'programs' / 'join.py'
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import jax
 
-from daft_jax import peers, processes, rollcall
+from daft_jax import processes
+from daft_jax.launch import peers, rollcall
 from daft_jax.settings import ConfigError
 
 _PLACE = ('--coordinator', '--num_processes', '--process_id')
