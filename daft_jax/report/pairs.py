@@ -99,19 +99,24 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference:
 
 
 def findings(pairs: Iterable[Pair]) -> list[blocks.Text]:
-  """What may be said of them: nothing else is shown."""
-  said = []
+  """What may be said of them: nothing else is shown.
+
+  For ID test, then for OOD, of each method those that it is better than.
+  """
+  worse: dict[tuple[str, str], list[tuple[str, str]]] = {}
   for pair in pairs:
     for where, found in (('ID test', pair.id_test), ('OOD', pair.ood)):
       if found.sign:
-        names = [pair.first, pair.second][:: found.sign]
-        better, worse = map(blocks.Code, names)
+        better, other = [pair.first, pair.second][:: found.sign]
         low, high = sorted(100 * abs(x) for x in (found.low, found.high))
-        by = (
-          f' on {where} by {100 * abs(found.mean):.1f} points ({low:.1f} to '
-          f'{high:.1f}, {found.n} seeds)'
-        )
-        said.append([better, ' is better than ', worse, by])
+        by = f' by {100 * abs(found.mean):.1f} ({low:.1f} to {high:.1f})'
+        worse.setdefault((where, better), []).append((other, by))
+  said = []
+  for (where, better), others in sorted(worse.items(), key=lambda x: x[0][0]):
+    text = [blocks.Code(better), f' is better on {where} than ']
+    for i, (other, by) in enumerate(others):
+      text += [', ' if i else '', blocks.Code(other), by]
+    said.append(text)
   return said
 
 

@@ -73,8 +73,16 @@ def test_better_is_said_either_way_round():
   assert pairs.findings([pairs.Pair('a', 'b', no, no)]) == []
   said = written([pairs.Pair('a', 'b', yes, less)])
   assert said == [
-    '- `a` is better than `b` on ID test by 5.0 points (2.0 to 8.0, 5 seeds)',
-    '- `b` is better than `a` on OOD by 5.0 points (2.0 to 8.0, 5 seeds)',
+    '- `a` is better on ID test than `b` by 5.0 (2.0 to 8.0)',
+    '- `b` is better on OOD than `a` by 5.0 (2.0 to 8.0)',
+  ]
+  three = [pairs.Pair('a', 'b', no, less), pairs.Pair('a', 'c', yes, yes)]
+  assert written([*three, pairs.Pair('b', 'c', yes, yes)]) == [
+    '- `a` is better on ID test than `c` by 5.0 (2.0 to 8.0)',
+    '- `b` is better on ID test than `c` by 5.0 (2.0 to 8.0)',
+    '- `b` is better on OOD than `a` by 5.0 (2.0 to 8.0), '
+    '`c` by 5.0 (2.0 to 8.0)',
+    '- `a` is better on OOD than `c` by 5.0 (2.0 to 8.0)',
   ]
 
 
@@ -87,7 +95,7 @@ def test_the_report_compares_in_pairs_where_there_are_seeds(tmp_path):
   section = text.partition('## In pairs')[2].partition('\n## ')[0]
   for line in written(found):
     assert line in section
-  assert section.count(' is better than ') == len(pairs.findings(found)) > 0
+  assert section.count(' is better on ') == len(pairs.findings(found)) > 0
   assert '| method | minus |' in section
   workdir = write_workdir(tmp_path / 'two', seeds=range(2))
   assert '## In pairs' not in report.write_report(workdir).read_text()
