@@ -62,7 +62,9 @@ def meet(address: str, count: int, index: int, seconds: float) -> Met:
 def refuse(address: str, first: bool, mistake: str) -> None:
   """Tells the others, if they come soon, that this one's flags are wrong."""
   if not first:
-    with contextlib.suppress(ConfigError):
+    # Where there is no such host there is nobody to be told.
+    with contextlib.suppress(ConfigError, socket.gaierror):
+      socket.getaddrinfo(address.rpartition(':')[0].strip('[]'), None)
       _follow(address, 0, None, _SOON, mistake)
     return
   end = time.monotonic() + _SOON
@@ -147,8 +149,7 @@ def _lead(address: str, count: int, seconds: float, mistake: str = '') -> Met:
 def _wait(
   roll: _Roll, listener: socket.socket, count: int, seconds: float
 ) -> None:
-  start = time.monotonic()
-  patient = False
+  start, patient = time.monotonic(), False
   with selectors.DefaultSelector() as selector:
     selector.register(listener, selectors.EVENT_READ)
     while len(roll.who) < count:
@@ -177,8 +178,7 @@ def _follow(
   address: str, count: int, index: int | None, seconds: float, mistake: str = ''
 ) -> Met:
   """In another process: comes, and hears how it went."""
-  start = time.monotonic()
-  patient = False
+  start, patient = time.monotonic(), False
   while True:
     try:
       return _ask(address, count, index, mistake, seconds)
