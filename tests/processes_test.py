@@ -69,6 +69,8 @@ def test_a_mesh_has_all_processes_and_rows_in_their_order(talk):
     ('- 2 0', '--coordinator is missing: '),
     ('gpu0 2 0', "--coordinator is 'gpu0', no HOST:PORT such as gpu0:1234"),
     ('gpu0:port 2 0', 'no HOST:PORT'),
+    ('gpu0..net:1234 2 0', 'no HOST:PORT'),
+    (f'{64 * "g"}:1234 2 0', 'no HOST:PORT'),
     ('gpu0:65536 2 0', 'no HOST:PORT'),
     ('gpu0:1234 two 0', "--num_processes is 'two', no number from 0 on"),
     ('gpu0:1234 2 -1', "--process_id is '-1', no number from 0 on"),

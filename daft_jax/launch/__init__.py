@@ -107,6 +107,10 @@ def place_of(given: Mapping[str, str]) -> Place | None:
 def _is_address(text: str) -> bool:
   form = r'(\[[0-9a-fA-F:]+\]|[^:\s\[\]]+):([0-9]{1,5})'
   found = re.fullmatch(form, text)
+  try:
+    text.encode('idna')  # No part of a name is empty, or too long.
+  except UnicodeError:
+    return False
   return bool(found) and 0 < int(found[2]) < 1 << 16
 
 
