@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import random
 import shutil
 import signal
 
@@ -250,10 +249,10 @@ def test_stopped_and_killed_at_different_processes_it_ends_the_same(
   said = stopped.ended(143, 143, within=60)
   assert 'stopped by SIGTERM. To go on: python -m daft_jax.main' in said[0]
   assert 'Traceback' not in ''.join(said)
-  # Each is killed in turn, at any moment: more in processes_kill_test.
-  rng = random.Random(0)
+  # Each is killed in turn, soon, or on a fast machine they would be done; at all
+  # other moments in processes_kill_test.
   for index, place in ((1, 'restore'), (0, 'save')):
-    moment = disturbed.Moment(place, index, signal.SIGKILL, rng.random())
+    moment = disturbed.Moment(place, index, signal.SIGKILL, 0.1)
     disturbed.disturb(run(tmp_path, 2), moment)
   run(tmp_path, 2).ended(0, 0)
   kill_test.compare(two[0], tmp_path)  # to the bit
