@@ -249,7 +249,7 @@ def test_stopped_and_killed_at_different_processes_it_ends_the_same(
   said = stopped.ended(143, 143, within=60)
   assert 'stopped by SIGTERM. To go on: python -m daft_jax.main' in said[0]
   assert 'Traceback' not in ''.join(said)
-  # Each is killed in turn, soon, or on a fast machine they would be done; at all
+  # Each is killed in turn, and soon: a fast machine is done in seconds. At all
   # other moments in processes_kill_test.
   for index, place in ((1, 'restore'), (0, 'save')):
     moment = disturbed.Moment(place, index, signal.SIGKILL, 0.1)

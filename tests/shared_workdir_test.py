@@ -12,10 +12,10 @@ from tests.fixtures import programs
 
 # Names of hosts; gloo looks them up.
 FIRST, SECOND = '127.0.0.2', '127.0.0.3'
-# Of small trials a run has done one or two when another one has started.
+# More than one run does before another one has started.
 FIELDS = {
   'methods': 'ft',
-  'seeds': '0+1+2+3+4',
+  'seeds': '0+1+2+3+4+5',
   'epochs': '1',
   'batch_size': '100',
 }
@@ -66,8 +66,9 @@ def alone(run, tmp_path_factory):
 def test_two_runs_share_a_grid_and_one_does_what_the_dead_one_did_not(
   run, alone, tmp_path
 ):
-  second = run(tmp_path, SECOND).until('finetune: ')
-  first = run(tmp_path, FIRST).until('finetune: ')
+  second, first = run(tmp_path, SECOND), run(tmp_path, FIRST)
+  for each in (second, first):
+    each.until('finetune: ')
   # It has done one, and is at another.
   while not 0 < len(ended(second.said())) < second.said().count('finetune: '):
     assert second.running(), second.said()
@@ -76,10 +77,10 @@ def test_two_runs_share_a_grid_and_one_does_what_the_dead_one_did_not(
   second.statuses(within=20)
   (said, _), given_up = first.ended(0, 0), second.said()
   every = ended(said) + ended(given_up)
-  assert len(every) == len(set(every)) == 5 and ended(given_up)
+  assert len(every) == len(set(every)) == 6 and ended(given_up)
   assert 'Traceback' not in said + given_up
   lines = (tmp_path / 'results.jsonl').read_text().splitlines()
-  assert len({json.loads(line)['trial'] for line in lines}) == len(lines) == 5
+  assert len({json.loads(line)['trial'] for line in lines}) == len(lines) == 6
   kill_test.compare(alone, tmp_path)
   # Who had it, by the host's name; a process's number says nothing elsewhere.
   locks = [json.loads(x.read_text()) for x in tmp_path.glob('trials/*/lock')]
