@@ -86,10 +86,13 @@ def over_shards(
 
   def local(args: PyTree, rows: PyTree) -> PyTree:
     some = jax.tree.leaves(rows)[0].ravel()[:2]
-    alone = apart(fn, some.argmax())
-    total, kept = _in_pairs(
-      functools.partial(alone, args), rows, SHARDS // devices
-    )
+    alone = functools.partial(apart(fn, some.argmax()), args)
+    own = SHARDS // devices
+    one = jax.tree.map(lambda x: x[: len(x) // own], rows)
+    shapes, _ = jax.eval_shape(fn, args, one)
+    # The zero that changes no bit of what is added to it is the negative one.
+    zeros = jax.tree.map(lambda x: -jnp.zeros(x.shape, x.dtype), shapes)
+    total, kept = _in_pairs(alone, rows, own, zeros)
     return _between_devices(total, devices), kept
 
   whole, split = PartitionSpec(), PartitionSpec(sharding.DATA)
@@ -145,26 +148,24 @@ class Each:
 
 
 def _in_pairs(
-  fn: Callable[[PyTree], tuple[PyTree, PyTree]], rows: PyTree, count: int
+  fn: Callable[[PyTree], tuple[PyTree, PyTree]],
+  rows: PyTree,
+  count: int,
+  zeros: PyTree,
 ) -> tuple[PyTree, PyTree]:
   """The sum over `count` parts of the rows, and what is kept of all of them.
 
-  Added as ((0 + 1) + (2 + 3)) + ..., with one sum of each level in memory.
+  Added as ((0 + 1) + (2 + 3)) + ..., with one sum of each level in memory, each
+  of which begins with `zeros`.
   """
   if count == 1:
     return fn(rows)
   halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), rows)
 
   def add(total: PyTree, half: PyTree) -> tuple[PyTree, PyTree]:
-    added, kept = _in_pairs(fn, half, count // 2)
+    added, kept = _in_pairs(fn, half, count // 2, zeros)
     return jax.tree.map(jnp.add, total, added), kept
 
-  first = jax.tree.map(lambda x: x[0], halves)
-  shapes = jax.eval_shape(lambda half: _in_pairs(fn, half, count // 2), first)[
-    0
-  ]
-  # The zero that changes no bit of what is added to it is the negative one.
-  zeros = jax.tree.map(lambda x: -jnp.zeros(x.shape, x.dtype), shapes)
   total, kept = jax.lax.scan(add, zeros, halves)
   return total, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept)
 

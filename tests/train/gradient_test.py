@@ -10,6 +10,7 @@ import pytest
 from daft_jax import models, optim, sharding, train, trees
 from daft_jax.data import mixing
 from daft_jax.train import Parts, gradient
+from tests.train_test import assert_close
 
 SIZE, CLASSES, ROWS = 8, 5, 32
 OPTIMIZER = optim.Optimizer(epochs=2, steps_per_epoch=3)
@@ -106,13 +107,6 @@ def added(data, groups):
     new = grads, jax.tree.map(lambda x, share=share: x * share, stats)
     total = new if total is None else jax.tree.map(jnp.add, total, new)
   return jax.device_get(total)
-
-
-def assert_close(a, b, **options):
-  a, b = trees.flatten(a), trees.flatten(b)
-  assert a.keys() == b.keys()
-  for path in a:
-    np.testing.assert_allclose(a[path], b[path], err_msg=path, **options)
 
 
 # 4 micro-batches: full, of 8 and 7, of 1 and 0 examples.
