@@ -98,22 +98,13 @@ def prepare(
     )
     variables = _with_head(variables, head)
   if stage.bn != 'keep':
-    size = task.eval_batch_size if estimator == 'pooled' else task.batch_size
-    batches = task.train_batches(seed, 0, batch_size=size)
-    moments = task.bn_moments(
-      variables, map(_checked, batches), estimator=estimator
-    )
+    moments = task.bn_moments(variables, seed=seed, estimator=estimator)
     change = bn.convert_bn if stage.bn == 'convert' else bn.replace_bn
     variables = change(variables, moments)
   if stage.head == 'zero':
     zeros = jax.tree.map(np.zeros_like, variables['params']['head'])
     variables = _with_head(variables, zeros)
   return variables
-
-
-def _checked(batch: dict[str, Any]) -> dict[str, Any]:
-  signals.check()
-  return batch
 
 
 def _with_head(variables: PyTree, head: PyTree) -> PyTree:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from daft_jax import bn, evaluate, sharding, shards
+from daft_jax import bn, evaluate, sharding, shards, signals, trees
 from daft_jax.bn import estimators, outputs
 from daft_jax.data import pipeline
 from daft_jax.data.feed import Feed
@@ -148,21 +148,33 @@ class Task:
     return self.evaluate_batches(variables, batches, among=among, **options)
 
   def bn_moments(
-    self,
-    variables: PyTree,
-    batches: Iterable[dict[str, Any]],
-    *,
-    estimator: str = 'pooled',
+    self, variables: PyTree, *, seed: int, estimator: str = 'pooled'
   ) -> dict[str, bn.BNMoments]:
-    """`bn.bn_moments` of the model on batches of this process's rows."""
-    return estimators.estimate(
+    """`bn.bn_moments` on the training images as a seed's first epoch has them.
+
+    Those of the pretrained model are kept, whatever its head: other trials of
+    the seed begin with the same.
+
+    Raises:
+      ValueError: there is no BatchNorm, or moments cannot be told.
+    """
+    key = seed, estimator
+    pretrained = _have_one_backbone(variables, self.variables)
+    if pretrained and key in self._moments:
+      return self._moments[key]
+    size = self.eval_batch_size if estimator == 'pooled' else self.batch_size
+    batches = self.train_batches(seed, 0, batch_size=size)
+    found = estimators.estimate(
       self.model,
       evaluate.on_mesh(variables, self.mesh),
-      (sharding.shard_batch(batch, self.mesh) for batch in batches),
+      (sharding.shard_batch(batch, self.mesh) for batch in _checked(batches)),
       estimator,
       {},
       shards.Each(self.mesh) if self.parts.elastic else None,
     )
+    if pretrained:
+      self._moments[key] = found
+    return found
 
   def reference(self, name: str) -> np.ndarray:
     """Features of the pretrained model on a set, float32 [n, D]; kept.
@@ -213,9 +225,8 @@ class Task:
     Empty for a model that has none, or one whose moments cannot be told: to
     convert it is refused, to measure it otherwise is not.
     """
-    batches = self.train_batches(0, 0, batch_size=self.eval_batch_size)
     try:
-      return self.bn_moments(self.variables, batches)
+      return self.bn_moments(self.variables, seed=0)
     except DataError:  # It is a ValueError, but says that images are gone.
       raise
     except ValueError:
@@ -228,3 +239,30 @@ class Task:
   @functools.cached_property
   def _references(self) -> dict[str, np.ndarray]:
     return {}
+
+  @functools.cached_property
+  def _moments(self) -> dict[tuple[int, str], dict[str, bn.BNMoments]]:
+    return {}
+
+
+def _have_one_backbone(variables: PyTree, others: PyTree) -> bool:
+  """Whether all but the heads are the very same arrays."""
+  first, second = (
+    {
+      path: leaf
+      for path, leaf in trees.flatten(each).items()
+      if not path.startswith('params/head/')
+    }
+    for each in (variables, others)
+  )
+  return first.keys() == second.keys() and all(
+    first[path] is second[path] for path in first
+  )
+
+
+def _checked(
+  batches: Iterable[dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+  for batch in batches:
+    signals.check()
+    yield batch
