@@ -140,7 +140,7 @@ def test_probe_prints_every_line(capfd):
   main.main(['probe', '--size=300x16x3'])
   text = capfd.readouterr().out
   assert text.startswith('300x16x3: 50 values of C')
-  for line in ('scikit-learn / compiled', 'largest excess', 'best C'):
+  for line in ('scikit-learn / compiled', 'objective / scikit', 'best C'):
     assert line in text
 
 

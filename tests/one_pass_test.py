@@ -1,8 +1,8 @@
 """What several processes find by passes over images is what one finds.
 
 Conversion, features, evaluation, distortion, the probe: 1e-5 of the largest
-value; of a probe whose C is the largest, 1e-4. The program itself tests where
-features are kept, and that all processes are told of what is wrong with one.
+value. The program itself tests where features are kept, and that all processes
+are told of what is wrong with one.
 """
 
 import functools
@@ -49,8 +49,7 @@ def test_several_find_what_one_finds(reports, count):
         apart = np.cumsum(found[name]) - np.cumsum(value)
         assert apart[-1] == 0 and np.abs(apart).max() <= 1, name
       else:
-        most = 1e-4 if '/params/head/' in name else 1e-5
-        most *= 1 + np.nan_to_num(np.abs(value)).max()
+        most = 1e-5 * (1 + np.nan_to_num(np.abs(value)).max())
         np.testing.assert_allclose(
           found[name], value, rtol=0, atol=most, err_msg=name
         )

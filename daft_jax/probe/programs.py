@@ -20,11 +20,6 @@ def gram(x: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def eigen(gram: jax.Array) -> tuple[jax.Array, jax.Array]:
-  return jnp.linalg.eigh(gram)
-
-
-@jax.jit
 def push(x: jax.Array, params: jax.Array) -> jax.Array:
   return _dot(x, params[:, :-1].T) + params[:, -1]
 
@@ -47,13 +42,19 @@ def fisher(y: jax.Array, residuals: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def bent(y: jax.Array, residuals: jax.Array, step: jax.Array) -> jax.Array:
+  """How residuals change along a step of the logits: diag(p) - p p^T times."""
+  p = residuals + _one_hot(y, residuals)
+  return p * (step - (p * step).sum(1, keepdims=True))
+
+
+@jax.jit
 def curvature(
   y: jax.Array, residuals: jax.Array, first: jax.Array, second: jax.Array
 ) -> jax.Array:
   """The loss's second derivatives in a plane, from the logits of its sides."""
-  p = residuals + _one_hot(y, residuals)
-  of_first = p * (first - (p * first).sum(1, keepdims=True))
-  of_second = p * (second - (p * second).sum(1, keepdims=True))
+  of_first = bent(y, residuals, first)
+  of_second = bent(y, residuals, second)
   mixed = (of_first * second).sum()
   return jnp.array(
     [[(of_first * first).sum(), mixed], [mixed, (of_second * second).sum()]]
@@ -68,19 +69,14 @@ def move(
   second: jax.Array,
   lengths: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """New logits, step, residuals p - y; and slopes along the sides, and loss."""
+  """New logits, step, residuals p - y, and slopes along the two sides."""
   step = lengths[0] * first + lengths[1] * second
   logits = logits + step
-  top = logits.max(1, keepdims=True)
-  exp = jnp.exp(logits - top)
-  total = exp.sum(1, keepdims=True)
-  label = _one_hot(y, logits)
+  p = jax.nn.softmax(logits, axis=1)
   is_row = (y != rows_lib.PADDING)[:, None]
-  residuals = jnp.where(is_row, exp / total - label, 0)
-  loss = jnp.where(is_row, jnp.log(total) + top, 0).sum()
-  loss -= (logits * label).sum()
+  residuals = jnp.where(is_row, p - _one_hot(y, logits), 0)
   slopes = (residuals * first).sum(), (residuals * second).sum()
-  return logits, step, residuals, jnp.array([*slopes, loss])
+  return logits, step, residuals, jnp.array(slopes)
 
 
 @jax.jit
@@ -125,6 +121,29 @@ def precondition(
   direction -= direction.mean(axis=0)
   penalty = (ridge * kernel * kernel).sum() / 2
   return direction, -(grad * direction).sum(), jnp.abs(grad).max(), penalty
+
+
+@jax.jit
+def conjugated(
+  step: jax.Array,
+  left: jax.Array,
+  direction: jax.Array,
+  size: jax.Array,
+  pulled: jax.Array,
+  ridge: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """One iteration of conjugate gradients: where it gets, and what is left.
+
+  Args:
+    step, left: [K, D + 1], so far, and the gradient that it leaves.
+    direction: [K, D + 1], to go along.
+    size: of left, through the inverse.
+    pulled: the loss's second derivatives times direction.
+    ridge: the penalty's.
+  """
+  bent = pulled.at[:, :-1].add(ridge * direction[:, :-1])
+  length = size / (bent * direction).sum()
+  return step + length * direction, left + length * bent
 
 
 @jax.jit

@@ -97,16 +97,21 @@ def scaling(features: Any, mesh: Mesh | None = None) -> Scaling:
 def _sums(features: Any) -> tuple[int, Any, Any, Any]:
   """Number of rows; sums, by column, and of squares, around an origin."""
   count, columns, squares, origin = 0, 0.0, 0.0, None
+  for piece in _exact(features):
+    # From the first mean on, squares of deviations stay small.
+    origin = piece.mean() if origin is None else origin
+    piece -= origin
+    columns = columns + piece.sum(axis=0)
+    squares += np.vdot(piece, piece)
+    count += len(piece)
+  return count, columns, squares, origin
+
+
+def _exact(features: Any) -> Iterator[np.ndarray]:
+  """Float64 [n, D] of few rows, one after the other."""
   for chunk in pieces(features):
     for i in range(0, len(chunk), _PIECE):
-      piece = chunk[i : i + _PIECE].astype(np.float64)
-      # From the first mean on, squares of deviations stay small.
-      origin = piece.mean() if origin is None else origin
-      piece -= origin
-      columns = columns + piece.sum(axis=0)
-      squares += np.vdot(piece, piece)
-      count += len(piece)
-  return count, columns, squares, origin
+      yield chunk[i : i + _PIECE].astype(np.float64)
 
 
 def _merged(first: Any, second: Any) -> tuple[int, Any, Any, Any]:
@@ -131,6 +136,8 @@ class Rows:
 
   Attributes:
     num_rows, num_columns: N, of all processes, and D.
+    share: of the rows, this process's.
+    moments: as given.
     labels: of every block, int32 on the devices.
   """
 
@@ -142,12 +149,14 @@ class Rows:
     mesh: Mesh | None = None,
   ):
     self.num_columns = len(moments.columns)
+    self.moments = moments
     self._features, self._mesh = features, mesh
     self._labels = np.asarray(labels, np.int32)
     self._scale = _scaler(moments)
     self._kept = None
     parts = of_each([len(labels), is_chunked(features)], mesh)
     self.num_rows = sum(count for count, _ in parts)
+    self.share = len(labels) / self.num_rows
     most = size = max(count for count, _ in parts)
     chunked = any(chunked for _, chunked in parts)
     if chunked:
@@ -163,8 +172,21 @@ class Rows:
 
   def count(self, num_classes: int) -> np.ndarray:
     """How many rows each class has, int [K]."""
-    own = np.bincount(self._labels, minlength=num_classes)
-    return sum(of_each(own, self._mesh))
+    return self.added(np.bincount(self._labels, minlength=num_classes))
+
+  def exact(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of this process, few at a time: rows float64 [n, D], and their labels.
+
+    They are as given, not scaled.
+    """
+    first = 0
+    for piece in _exact(self._features):
+      yield piece, self._labels[first : first + len(piece)]
+      first += len(piece)
+
+  def added(self, part: Any) -> Any:
+    """The sum of what each process found of its rows, in one order."""
+    return sum(of_each(part, self._mesh))
 
   def put(self, tree: Any) -> Any:
     """Arrays that are not of rows on all devices: those of the first process.

@@ -1,6 +1,7 @@
 """Multinomial logistic regression for many C, from small to large.
 
-  for params in path(rows, num_classes=10, grid=grid, max_iter=200, tol=1e-5):
+  fit = Fit(rows, num_classes=10)
+  for params in fit.path(grid, max_iter=200, tol=2e-6):
     kernel, bias = params[:, :-1].T, params[:, -1]
 
 Every iteration multiplies by the features twice, once for the logits of a
@@ -33,61 +34,71 @@ from daft_jax import sharding
 from daft_jax.probe import programs
 from daft_jax.probe import rows as rows_lib
 
-# What may be left above the minimum, relative, for a tol of 1: 3e-7 at 1e-5.
-_GAP = 0.03
+# What may be left above the minimum, of the penalty, for a tol of 1: at 2e-6,
+# that of weights which are off by a thousandth of their length. Where C is
+# large the gradient ends the fit, and they may be off by a tenth.
+_GAP = 0.5
 _REFRESH = 8  # iterations that share M
 _TRIALS = 12  # of a step, each shorter than the last
 
 
-def path(
-  rows: rows_lib.Rows,
-  *,
-  num_classes: int,
-  grid: np.ndarray,
-  max_iter: int,
-  tol: float,
-) -> Iterator[np.ndarray]:
-  """Yields float32 [K, D + 1] for every C, the bias last.
+class Fit:
+  """Parameters [K, D + 1] on the path, and logits of every block [n, K].
 
   Args:
     rows: of which every class has some; columns have a mean of 0.
     num_classes: K.
-    grid: C, ascending.
-    max_iter: iterations for each C at most.
-    tol: largest component of the gradient of the objective / (C N) at the end,
-      unless what is left above the minimum is less than 3 % of it, relative.
   """
-  fit = _Fit(rows, num_classes)
-  for c in grid:
-    fit.start(float(c))
-    for number in range(max_iter):
-      if number and number % _REFRESH == 0:
-        fit.precondition()
-      if fit.is_done(tol) or not fit.iterate():
-        break
-    yield fit.finish(float(c))
-
-
-class _Fit:
-  """Parameters [K, D + 1] on the path, and logits of every block [n, K]."""
 
   def __init__(self, rows: rows_lib.Rows, num_classes: int):
     self.rows = rows
-    values, self.basis = programs.eigen(_added(rows.each(programs.gram)))
-    self.spectrum = np.maximum(np.asarray(values, np.float64), 0)
+    gram = np.asarray(_added(rows.each(programs.gram)))
+    values, basis = rows.put(np.linalg.eigh(gram))
+    self.basis, self.spectrum = basis, np.maximum(_double(values), 0)
     prior = np.log(np.maximum(rows.count(num_classes), 1))
     params = np.zeros((num_classes, rows.num_columns + 1), np.float32)
     params[:, -1] = prior - prior.mean()  # the solution for C = 0
-    self.params = rows.put(params)
     self.known: list[tuple[float, np.ndarray]] = []
+    self.place(params, c=1.0)
+    self.slope = self.pull(self.residuals)
+
+  def path(
+    self, grid: np.ndarray, *, max_iter: int, tol: float
+  ) -> Iterator[np.ndarray]:
+    """Yields float32 [K, D + 1] for every C, the bias last.
+
+    Args:
+      grid: C, ascending.
+      max_iter: iterations for each C at most.
+      tol: largest component of the gradient of the objective / (C N) at the
+        end, unless what is left above the minimum is, as estimated, less than
+        half of tol times the penalty ||W||^2 / 2.
+    """
+    for c in grid:
+      self.start(float(c))
+      for number in range(max_iter):
+        if number and number % _REFRESH == 0:
+          self.precondition()
+        if self.is_done(tol) or not self.iterate():
+          break
+      yield self.end(float(c))
+
+  def place(self, params: np.ndarray, *, c: float) -> None:
+    """Goes to parameters [K, D + 1], wherever they are; not to their slope."""
+    self.ridge = 1 / c
+    self.params = self.rows.put(params)
     self.logits = self.push(self.params)
-    self.ridge = 1.0
     self.forget()
-    self.move((0.0, 0.0), self.params, self.logits)
+    nowhere = self.moved((0.0, 0.0), self.logits)
+    self.residuals = [block[2] for block in nowhere]
 
   def push(self, params: jax.Array) -> list[jax.Array]:
     """Logits: the first product."""
     return self.rows.each(lambda x: programs.push(x, params))
+
+  def pull(self, residuals: list[jax.Array]) -> jax.Array:
+    """What residuals add up to in parameters: the second product."""
+    return _added(self.rows.each(programs.pull, residuals))
 
   def forget(self) -> None:
     """There is no step before this."""
@@ -108,7 +119,7 @@ class _Fit:
       self.forget()
     self.precondition()
 
-  def finish(self, c: float) -> np.ndarray:
+  def end(self, c: float) -> np.ndarray:
     params = np.asarray(self.params)
     self.known = [*self.known[-2:], (np.log(c), params)]
     return params
@@ -116,7 +127,7 @@ class _Fit:
   def precondition(self) -> None:
     """Takes M anew, and with it the inverse in the eigenbases of M and G."""
     count = self.rows.num_rows
-    fisher = _sum(_each(programs.fisher, self.rows.labels, self.residuals))
+    fisher = _sum(each(programs.fisher, self.rows.labels, self.residuals))
     values, vectors = np.linalg.eigh(fisher / count)
     values = np.maximum(values, 0)
     inverse = np.empty((len(values), len(self.spectrum) + 1))
@@ -126,20 +137,27 @@ class _Fit:
     inverse[:, -1] = 1 / (count * np.maximum(values, floor))
     self.inverse = self.rows.put((np.float32(vectors), np.float32(inverse)))
 
+  def through(
+    self, slope: jax.Array, params: jax.Array
+  ) -> tuple[jax.Array, ...]:
+    """A gradient, of loss and penalty, through the inverse."""
+    return programs.precondition(
+      slope, params, self.ridge, self.basis, *self.inverse
+    )
+
   def is_done(self, tol: float) -> bool:
     """Also sets the next direction."""
-    self.direction, decrease, largest, penalty = programs.precondition(
-      self.slope, self.params, self.ridge, self.basis, *self.inverse
+    self.direction, decrease, largest, penalty = self.through(
+      self.slope, self.params
     )
-    left, size = float(decrease) / 2, self.loss + float(penalty)
-    most = tol * self.rows.num_rows
-    return float(largest) <= most or left <= _GAP * tol * size
+    left, most = float(decrease) / 2, tol * self.rows.num_rows
+    return float(largest) <= most or left <= _GAP * tol * float(penalty)
 
   def iterate(self) -> bool:
     """One step; False if there is none that float32 can tell is downhill."""
     logits = self.push(self.direction)
     blocks = self.rows.labels, self.residuals, logits, self.step_logits
-    curved = _sum(_each(programs.curvature, *blocks))
+    curved = _sum(each(programs.curvature, *blocks))
     ridges, slopes = self.along(self.direction)
     curved = curved + ridges[:2, :2]
     size = np.sqrt(np.maximum(np.diag(curved), 0))
@@ -155,8 +173,8 @@ class _Fit:
     ridges, slopes = programs.along(
       self.ridge, self.slope, direction, self.step, self.params
     )
-    ridges = np.asarray(ridges, np.float64)
-    return ridges, np.asarray(slopes, np.float64) + ridges[2, :2]
+    ridges = _double(ridges)
+    return ridges, _double(slopes) + ridges[2, :2]
 
   def advance(
     self, direction: jax.Array, logits: list[jax.Array], lengths: np.ndarray
@@ -169,10 +187,10 @@ class _Fit:
     for _ in range(_TRIALS):
       moved = self.moved(lengths, logits)
       ends = _sum([block[3] for block in moved])
-      after = ends[:2] + ridges[2, :2] + (ridges[:2, :2] * lengths).sum(1)
+      after = ends + ridges[2, :2] + (ridges[:2, :2] * lengths).sum(1)
       reached = (after * lengths).sum()
       if reached <= -0.5 * downhill:
-        self.take(lengths, direction, moved, ends[2])
+        self.take(lengths, direction, moved)
         return True
       shorter = downhill / (downhill - reached)
       # The slopes are those of the lengths: both shrink.
@@ -183,26 +201,16 @@ class _Fit:
   def moved(self, lengths: Any, logits: list[jax.Array]) -> list[Any]:
     move = functools.partial(programs.move, lengths=np.float32(lengths))
     blocks = self.rows.labels, self.logits, logits, self.step_logits
-    return _each(move, *blocks)
+    return each(move, *blocks)
 
-  def move(
-    self, lengths: Any, direction: jax.Array, logits: list[jax.Array]
-  ) -> None:
-    moved = self.moved(lengths, logits)
-    self.take(lengths, direction, moved, _sum([b[3] for b in moved])[2])
-
-  def take(
-    self, lengths: Any, direction: jax.Array, moved: list[Any], loss: float
-  ) -> None:
+  def take(self, lengths: Any, direction: jax.Array, moved: list[Any]) -> None:
     self.params, self.step = programs.stepped(
       self.params, direction, self.step, np.float32(lengths)
     )
     self.logits, self.step_logits, self.residuals, _ = map(
       list, zip(*moved, strict=True)
     )
-    self.loss = float(loss)
-    # The second product.
-    self.slope = _added(self.rows.each(programs.pull, self.residuals))
+    self.slope = self.pull(self.residuals)
 
 
 def _extrapolated(
@@ -217,7 +225,7 @@ def _extrapolated(
   return total
 
 
-def _each(function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
+def each(function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
   """What a function of a block gives of every block."""
   found = []
   for block in zip(*lists, strict=True):
@@ -231,4 +239,8 @@ def _added(blocks: list[jax.Array]) -> jax.Array:
 
 
 def _sum(blocks: list[jax.Array]) -> np.ndarray:
-  return sum(np.asarray(block, np.float64) for block in blocks)
+  return sum(map(_double, blocks))
+
+
+def _double(array: jax.Array) -> np.ndarray:
+  return np.asarray(array, np.float64)
