@@ -248,11 +248,7 @@ class Task:
 def _have_one_backbone(variables: PyTree, others: PyTree) -> bool:
   """Whether all but the heads are the very same arrays."""
   first, second = (
-    {
-      path: leaf
-      for path, leaf in trees.flatten(each).items()
-      if not path.startswith('params/head/')
-    }
+    trees.flatten(trees.split(each, '^params/head/')[1])
     for each in (variables, others)
   )
   return first.keys() == second.keys() and all(

@@ -88,7 +88,9 @@ def test_the_smaller_of_equally_good_Cs_is_chosen():
   assert found.C == next(c for c, a in found.sweep if a == best)
   # At the minimum, to which this one alone was brought.
   assert found.id_val == pytest.approx(best, abs=1 / 400)
-  x, y, _, _ = digits()
+  x, y, val_x, val_y = digits()
+  right = (val_x @ found.kernel + found.bias).argmax(axis=1) == val_y
+  assert found.id_val == right.mean()
   single = x[:1], y[:1]
   tied = fit(x, y, *single, Cs=(10.0, 0.1, 1.0))
   assert tied.id_val == 1.0 and tied.C == 0.1

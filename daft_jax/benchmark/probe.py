@@ -10,11 +10,11 @@ On one core of a Xeon, jax 0.10.2 and scikit-learn 1.9.1:
   of them the end of the chosen C   5                3
   objective / scikit-learn - 1      2.6e-8 at most   1.9e-8 at most
   best C, scikit-learn's            95.60, 95.61 %   91.60, 91.25 %
-  off the minimum, scikit-learn's   0.04, 1.05 %     0.15, 0.40 %
+  points off it, scikit-learn's     0.04, 1.05       0.15, 0.40
 
-At large C scikit-learn stops well above the minimum, up to 56 and 14 times as
-high. What `fit_probe` chooses is at the minimum of its C, here as good as the
-best of all of them.
+Points are of accuracy at any C, against the minimum there. At large C
+scikit-learn stops well above it, up to 56 and 14 times as high. What
+`fit_probe` chooses is at the minimum of its C, here as good as the best of all.
 """
 
 import argparse
