@@ -1,5 +1,7 @@
 """What the solver computes on the devices; programs of one block of rows.
 
+  slope = added(rows.each(pull, residuals))       # of every block
+
 Logits and residuals are [n, K], parameters [K, D + 1] with the bias last.
 """
 
@@ -7,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from daft_jax.probe import rows as rows_lib
 
@@ -30,22 +33,50 @@ def pull(x: jax.Array, residuals: jax.Array) -> jax.Array:
   return jnp.concatenate([kernel, residuals.sum(0)[:, None]], axis=1)
 
 
+def _ridges(ridge: jax.Array, params: jax.Array) -> jax.Array:
+  """The penalty's second derivatives, [D + 1]: none of the bias."""
+  width = params.shape[1]
+  return jnp.where(jnp.arange(width) < width - 1, ridge, 0)
+
+
 def _one_hot(y: jax.Array, like: jax.Array) -> jax.Array:
   return jax.nn.one_hot(y, like.shape[1], dtype=like.dtype)
 
 
 @jax.jit
-def fisher(y: jax.Array, residuals: jax.Array) -> jax.Array:
-  """Sum of diag(p) - p p^T: [K, K]; padding has p = 0."""
-  p = residuals + _one_hot(y, residuals)
-  return jnp.diag(p.sum(0)) - _dot(p.T, p)
+def weights(
+  y: jax.Array, residuals: jax.Array, z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """p (1 - p) of every row and class, [n, K]; and what `pull` makes of them."""
+  hot = _one_hot(y, residuals)
+  # 1 - p of the label itself is residuals' to its last digit.
+  found = (residuals + hot) * ((1 - hot) - residuals)
+  return found, pull(z, found)
 
 
 @jax.jit
-def bent(y: jax.Array, residuals: jax.Array, step: jax.Array) -> jax.Array:
+def turn(x: jax.Array, basis: jax.Array) -> jax.Array:
+  return _dot(x, basis)
+
+
+@jax.jit
+def products(z: jax.Array, weights: jax.Array, shift: jax.Array) -> jax.Array:
+  """For every class the weighted sums of z_r z_(r + shift), cyclic: [K, R]."""
+  return _dot(weights.T, z * jnp.roll(z, -shift, axis=1))
+
+
+def _bent(y: jax.Array, residuals: jax.Array, step: jax.Array) -> jax.Array:
   """How residuals change along a step of the logits: diag(p) - p p^T times."""
   p = residuals + _one_hot(y, residuals)
   return p * (step - (p * step).sum(1, keepdims=True))
+
+
+@jax.jit
+def bend(
+  x: jax.Array, y: jax.Array, residuals: jax.Array, params: jax.Array
+) -> jax.Array:
+  """The loss's second derivatives times parameters, [K, D + 1]."""
+  return pull(x, _bent(y, residuals, push(x, params)))
 
 
 @jax.jit
@@ -53,8 +84,8 @@ def curvature(
   y: jax.Array, residuals: jax.Array, first: jax.Array, second: jax.Array
 ) -> jax.Array:
   """The loss's second derivatives in a plane, from the logits of its sides."""
-  of_first = bent(y, residuals, first)
-  of_second = bent(y, residuals, second)
+  of_first = _bent(y, residuals, first)
+  of_second = _bent(y, residuals, second)
   mixed = (of_first * second).sum()
   return jnp.array(
     [[(of_first * first).sum(), mixed], [mixed, (of_second * second).sum()]]
@@ -84,7 +115,8 @@ def along(
   ridge: jax.Array, slope: jax.Array, *sides: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   # The root first: squares of small parameters leave float32.
-  flat = [jnp.sqrt(ridge) * side[:, :-1].ravel() for side in sides]
+  roots = jnp.sqrt(_ridges(ridge, slope))
+  flat = [roots * side for side in sides]
   ridges = jnp.array([[(a * b).sum() for b in flat] for a in flat])
   return ridges, jnp.array([(slope * side).sum() for side in sides[:2]])
 
@@ -103,23 +135,27 @@ def precondition(
   params: jax.Array,
   ridge: jax.Array,
   basis: jax.Array,
-  vectors: jax.Array,
-  inverse: jax.Array,
+  first: jax.Array,
+  rest: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Direction; its decrease and the gradient's largest part; the penalty."""
-  kernel = params[:, :-1]
-  grad = slope.at[:, :-1].add(ridge * kernel)
-  turned = _dot(vectors.T, grad)
-  turned = jnp.concatenate(
-    [_dot(turned[:, :-1], basis), turned[:, -1:]], axis=1
-  )
-  turned = inverse * turned
-  kernel_part = _dot(turned[:, :-1], basis.T)
-  turned = jnp.concatenate([kernel_part, turned[:, -1:]], axis=1)
-  direction = -_dot(vectors, turned)
+  """Direction; its decrease and the gradient's largest part; the penalty.
+
+  Args:
+    slope, params: [K, D + 1]; the slope is the loss's, without the penalty.
+    ridge: 1 / C.
+    basis: [D + 1, D + 1], in its columns, the last for the biases.
+    first: [K, R + 1, R + 1], the inverse of the last of the basis.
+    rest: [K, D - R], of the others.
+  """
+  ridges = _ridges(ridge, params)
+  grad = slope + ridges * params
+  turned, size = _dot(grad, basis), rest.shape[1]
+  ahead = (first * turned[:, None, size:]).sum(2)
+  turned = jnp.concatenate([rest * turned[:, :size], ahead], axis=1)
+  direction = -_dot(turned, basis.T)
   # The same for all classes changes nothing, and would be rounding only.
   direction -= direction.mean(axis=0)
-  penalty = (ridge * kernel * kernel).sum() / 2
+  penalty = (ridges * params * params).sum() / 2
   return direction, -(grad * direction).sum(), jnp.abs(grad).max(), penalty
 
 
@@ -141,21 +177,17 @@ def conjugated(
     pulled: the loss's second derivatives times direction.
     ridge: the penalty's.
   """
-  bent = pulled.at[:, :-1].add(ridge * direction[:, :-1])
+  bent = pulled + _ridges(ridge, direction) * direction
   length = size / (bent * direction).sum()
   return step + length * direction, left + length * bent
 
 
 @jax.jit
 def count_correct(
-  x: jax.Array, y: jax.Array, stack: jax.Array, classes: jax.Array
+  x: jax.Array, y: jax.Array, params: jax.Array, classes: jax.Array
 ) -> jax.Array:
-  """How many rows each of [C, K, D + 1] gets right; K of the labels exist."""
-
-  def correct(params: jax.Array) -> jax.Array:
-    return (classes[push(x, params).argmax(1)] == y).sum()
-
-  return jax.lax.map(correct, stack)
+  """How many rows [K, D + 1] gets right; K of the labels exist."""
+  return (classes[push(x, params).argmax(1)] == y).sum()
 
 
 @jax.jit
@@ -163,3 +195,15 @@ def least_evidence(x: jax.Array, y: jax.Array, params: jax.Array) -> jax.Array:
   """Smallest log sum exp of the logits of a row."""
   found = jax.nn.logsumexp(push(x, params), axis=1)
   return jnp.where(y != rows_lib.PADDING, found, jnp.inf).min()
+
+
+def added(blocks: list[jax.Array]) -> jax.Array:
+  return functools.reduce(jnp.add, blocks)
+
+
+def total(blocks: list[jax.Array]) -> np.ndarray:
+  return sum(map(double, blocks))
+
+
+def double(array: jax.Array) -> np.ndarray:
+  return np.asarray(array, np.float64)

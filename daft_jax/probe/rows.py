@@ -124,6 +124,18 @@ def _merged(first: Any, second: Any) -> tuple[int, Any, Any, Any]:
   return first[0] + count, first[1] + columns, first[2] + squares, first[3]
 
 
+def each(function: Callable[..., Any], *lists: Iterable[Any]) -> list[Any]:
+  """Calls a function of a block for every block, with one of each list.
+
+  It waits for a block before it takes the next, so that they do not pile up on
+  the devices; and with many sums over devices on their way CPUs hang.
+  """
+  return [
+    jax.block_until_ready(function(*block))
+    for block in zip(*lists, strict=True)
+  ]
+
+
 class Rows:
   """Rows with their labels, scaled and with columns of mean 0.
 
@@ -195,7 +207,7 @@ class Rows:
     its processor.
     """
     if self._mesh is None:
-      return jax.tree.map(jnp.asarray, tree)
+      return jax.device_put(tree)
     if are_shared(self._mesh):
       tree = multihost_utils.broadcast_one_to_all(tree)
     return sharding.replicate(tree, self._mesh)
@@ -203,13 +215,9 @@ class Rows:
   def each(self, function: Callable[..., Any], *lists: list[Any]) -> list[Any]:
     """Calls function(x, ...) for every block [n, D], with one of each list.
 
-    It waits for a block before it reads the next, so that they do not pile up
-    on the devices. Rows that are padding are 0, their labels -1.
+    Rows that are padding are 0, their labels -1.
     """
-    found = []
-    for x, *more in zip(self._blocks(), *lists, strict=True):
-      found.append(jax.block_until_ready(function(x, *more)))
-    return found
+    return each(function, self._blocks(), *lists)
 
   def _blocks(self) -> Iterator[jax.Array]:
     if self._kept is not None:
