@@ -57,7 +57,7 @@ def direction(x, y, logits, mesh=None):
   slope = np.float32(rng.standard_normal((4, x.shape[1] + 1)))
   slope -= slope.mean(axis=0)
   nothing = np.zeros_like(slope)
-  found, decrease, largest, penalty = inverse.through(slope, nothing, RIDGE)
+  found, decrease, largest, penalty = inverse.through(slope, nothing)
   assert float(largest) == pytest.approx(float(np.abs(slope).max()))
   down = -(slope * np.asarray(found)).sum()
   assert float(decrease) == pytest.approx(float(down), rel=1e-4)

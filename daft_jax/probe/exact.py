@@ -106,14 +106,14 @@ def _newton(
   # A gradient is the size of rounding: in float32 its square would be 0.
   left = fit.rows.put((grad / (scale or 1)).astype(np.float32))
   step = fit.nothing
-  direction, first, *_ = fit.inverse.through(left, fit.nothing, fit.ridge)
+  direction, first, *_ = fit.inverse.through(left, fit.nothing)
   size, reached = first, 1.0
   for _ in range(_ITERATIONS):
     pulled = fit.bend(direction)
     following, left = programs.conjugated(
       *(step, left, direction, size, pulled, fit.ridge)
     )
-    turned, now, *_ = fit.inverse.through(left, fit.nothing, fit.ridge)
+    turned, now, *_ = fit.inverse.through(left, fit.nothing)
     # Rounding may leave no curvature along it, or a gradient of nothing.
     if not (float(first) > 0 and 0 <= float(now) < np.inf):
       break

@@ -1,8 +1,8 @@
 """What is nearly the inverse of the second derivatives, for a direction.
 
-  inverse = Preconditioner(rows, num_classes=10)
+  inverse = Preconditioner(rows)
   inverse.renew(residuals, ridge=1 / c)
-  direction, *_ = inverse.through(slope, params, ridge)
+  direction, *_ = inverse.through(slope, params)
 
 Of one class the second derivatives are a Gram matrix of the features, each row
 with the weight p (1 - p); between classes they are smaller, and left out. They
@@ -43,7 +43,7 @@ class Preconditioner:
     self._spectrum = np.maximum(programs.double(values), 0)
     self.largest = self._spectrum[-1]
     self._turned = rows.each(lambda x: programs.turn(x, first))
-    self._known = None
+    self._then = np.inf  # no weights yet: any are another
 
   def renew(
     self, residuals: list[jax.Array], *, ridge: float, always: bool = True
@@ -62,12 +62,9 @@ class Preconditioner:
     sums = firsts[:, -1]
     least = max(1e-6 * sums.max(), 1e-12 * self._rows.num_rows)
     sums = np.maximum(sums, least)
-    if not always and self._known is not None:
-      always = np.abs(sums / self._known[1] - 1).max() > _CHANGE
-    if always or self._known is None:
-      self._known = self._matrices(weights, firsts), sums
-    matrices, then = self._known
-    matrices = matrices * (sums / then)[:, None, None]
+    if always or np.abs(sums / self._then - 1).max() > _CHANGE:
+      self._matrices, self._then = self._products(weights, firsts), sums
+    matrices = self._matrices * (sums / self._then)[:, None, None]
     diagonal = np.einsum('kii->ki', matrices)
     # Rows are fewer than columns, or say nothing, and the ridge may be 1e-20.
     diagonal += 1e-7 * diagonal[:, :-1].max(axis=1, keepdims=True)
@@ -75,18 +72,19 @@ class Preconditioner:
     diagonal[:, -1] += least
     mean = sums[:, None] / self._rows.num_rows
     rest = 1 / (mean * self._spectrum[: -self._rank] + ridge)
-    inverses = np.linalg.inv(matrices), rest
-    self._inverse = self._rows.put(tuple(map(np.float32, inverses)))
+    first = np.float32(np.linalg.inv(matrices))
+    self._inverse = self._rows.put((first, np.float32(rest)))
+    self._ridge = ridge
 
   def through(
-    self, slope: jax.Array, params: jax.Array, ridge: float
+    self, slope: jax.Array, params: jax.Array
   ) -> tuple[jax.Array, ...]:
     """A gradient, of loss and penalty, through it: see the program."""
     return programs.precondition(
-      slope, params, ridge, self._basis, *self._inverse
+      slope, params, self._ridge, self._basis, *self._inverse
     )
 
-  def _matrices(
+  def _products(
     self, weights: list[jax.Array], firsts: np.ndarray
   ) -> np.ndarray:
     """Float64 [K, R + 1, R + 1], the bias last."""

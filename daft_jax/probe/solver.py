@@ -1,7 +1,7 @@
 """Multinomial logistic regression for many C, from small to large.
 
   fit = Fit(rows, num_classes=10)
-  for params in fit.path(grid, max_iter=200, tol=2e-6):
+  for params in fit.path(grid, max_iter=200, tol=1e-6):
     kernel, bias = params[:, :-1].T, params[:, -1]
 
 Every iteration multiplies by the features twice, once for the logits of a
@@ -81,7 +81,7 @@ class Fit:
           self.inverse.renew(self.residuals, ridge=self.ridge)
         if self.is_done(tol) or not self.iterate():
           break
-      yield self.end(float(c))
+      yield self.end()
 
   def place(self, params: np.ndarray, *, c: float) -> None:
     """Goes to parameters [K, D + 1], wherever they are; not to their slope."""
@@ -104,7 +104,8 @@ class Fit:
     """The loss's second derivatives times parameters: both products at once."""
     blocks = self.rows.each(
       lambda x, y, residuals: programs.bend(x, y, residuals, params),
-      *(self.rows.labels, self.residuals),
+      self.rows.labels,
+      self.residuals,
     )
     return programs.added(blocks)
 
@@ -116,9 +117,9 @@ class Fit:
     """Goes to where the solutions of smaller C point, if that is downhill."""
     self.ridge = 1 / c
     self.forget()
-    where, last = np.log1p(self.reach * c), self.known[-1]
-    if len(self.known) > 1 and where > last[0]:
-      ahead = _extrapolated(self.known, where)
+    self.where, last = np.log1p(self.reach * c), self.known[-1]
+    if len(self.known) > 1 and self.where > last[0]:
+      ahead = _extrapolated(self.known, self.where)
       # What is the same for all classes is rounding: no gradient removes it,
       # and extrapolation makes it grow.
       ahead = self.rows.put(ahead - ahead.mean(axis=0) - last[1])
@@ -127,15 +128,15 @@ class Fit:
       self.forget()
     self.inverse.renew(self.residuals, ridge=self.ridge, always=False)
 
-  def end(self, c: float) -> np.ndarray:
+  def end(self) -> np.ndarray:
     params = np.asarray(self.params)
-    self.known = [*self.known[-2:], (np.log1p(self.reach * c), params)]
+    self.known = [*self.known[-2:], (self.where, params)]
     return params
 
   def is_done(self, tol: float) -> bool:
     """Also sets the next direction."""
     self.direction, decrease, largest, penalty = self.inverse.through(
-      self.slope, self.params, self.ridge
+      self.slope, self.params
     )
     left, most = float(decrease) / 2, tol * self.rows.num_rows
     return float(largest) <= most or left <= _GAP * tol * float(penalty)
@@ -207,7 +208,7 @@ class Fit:
 def _extrapolated(
   known: list[tuple[float, np.ndarray]], where: float
 ) -> np.ndarray:
-  """Lagrange's polynomial through (log C, parameters)."""
+  """Lagrange's polynomial through (place on the path, parameters)."""
   total = np.zeros_like(known[0][1])
   for i, (at, params) in enumerate(known):
     others = [other for j, (other, _) in enumerate(known) if j != i]
