@@ -10,9 +10,10 @@ one decides, and has the locks.
 """
 
 import contextlib
+import functools
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from daft_jax import (
@@ -122,10 +123,15 @@ def _trial(folder: pathlib.Path) -> Iterator[tuple[str | None, bool]]:
   """
   with contextlib.ExitStack() as stack:
 
+    @functools.cache
+    def done() -> bool:
+      return results.finished(folder) is not None
+
     def take() -> tuple[str | None, bool]:
       folder.mkdir(parents=True, exist_ok=True)
-      owner = stack.enter_context(locks.held(folder / locks.NAME))
-      return owner, owner is None and results.finished(folder) is not None
+      lock = locks.held(folder / locks.NAME, done=done)
+      owner = stack.enter_context(lock)
+      return owner, owner is None and done()
 
     yield processes.from_first(take)
 
@@ -158,33 +164,28 @@ def run(
         continue  # Whoever has the others may have ended by now.
       if config['search'] == 'grid':
         if not ran:
-          raise _nothing_left(taken, workdir)
-        out.line(f'{len(taken)} {_trials(taken)}')
+          raise _nothing_left(_others(taken, wanted), workdir)
+        out.line(f'run elsewhere: {_others(taken, wanted)}')
         return
       if not waits:
-        out.line(f'waits for what comes of {len(taken)} {_trials(taken)}')
+        out.line(f'waits for what is run elsewhere: {_others(taken, wanted)}')
       waits = True
       signals.check()
       time.sleep(_POLL)
 
 
-def _nothing_left(
-  taken: Mapping[Point, str], workdir: pathlib.Path
-) -> Exception:
+def _nothing_left(others: str, workdir: pathlib.Path) -> Exception:
   return processes.mark_told(
     ConfigError(
-      f'all {len(taken)} trials that are left in {workdir} are being run: '
-      f'{_owners(taken)}. Wait until it is done, or give another --workdir'
+      f'what is left to run in {workdir} is run elsewhere: {others}. Wait '
+      f'until it is done, or give another --workdir'
     )
   )
 
 
-def _trials(taken: Mapping[Point, str]) -> str:
-  return f'trials that are being run elsewhere: {_owners(taken)}'
-
-
-def _owners(taken: Mapping[Point, str]) -> str:
-  return ', '.join(dict.fromkeys(taken.values()))
+def _others(taken: Mapping[Point, str], wanted: Sequence[Point]) -> str:
+  who = ', '.join(dict.fromkeys(taken.values()))
+  return f'{len(taken)} of {len(wanted)} trials ({who})'
 
 
 def prune(workdir: pathlib.Path, lines: list[results.Line]) -> None:

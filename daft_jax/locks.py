@@ -15,7 +15,7 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from daft_jax import bounded, names
 
@@ -37,7 +37,12 @@ _NONE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path, *, wait: bool = False) -> Iterator[str | None]:
+def held(
+  path: pathlib.Path,
+  *,
+  wait: bool = False,
+  done: Callable[[], bool] = lambda: False,
+) -> Iterator[str | None]:
   """Takes a lock for the length of the block, or says who has it.
 
   On a file system without locks it is always taken: there, two processes must
@@ -46,6 +51,8 @@ def held(path: pathlib.Path, *, wait: bool = False) -> Iterator[str | None]:
   Args:
     path: of the lock; the file is made and stays.
     wait: until whoever has it is done.
+    done: asked once it is ours: nothing is left to do. The file then goes on to
+      name who did it, not who came later and looked.
 
   Yields:
     None: it is ours. Else who has it.
@@ -58,9 +65,8 @@ def held(path: pathlib.Path, *, wait: bool = False) -> Iterator[str | None]:
     if not _take(file, wait):
       yield owner(path)
       return
-    text = json.dumps({'host': socket.gethostname(), 'process': os.getpid()})
-    os.ftruncate(file, 0)
-    os.pwrite(file, text.encode(), 0)
+    if not done():
+      _sign(file)
     yield None
   finally:
     os.close(file)
@@ -106,6 +112,12 @@ def owner(path: pathlib.Path) -> str:
     return f'host {host}, process {process}'
   except (OSError, ValueError, KeyError, TypeError, RecursionError):
     return 'another process'
+
+
+def _sign(file: int) -> None:
+  text = json.dumps({'host': socket.gethostname(), 'process': os.getpid()})
+  os.ftruncate(file, 0)
+  os.pwrite(file, text.encode(), 0)
 
 
 def _take(file: int, wait: bool) -> bool:

@@ -45,6 +45,23 @@ def test_one_process_has_it(tmp_path):
     assert owner is None
 
 
+def test_it_names_who_did_it_not_who_came_later(tmp_path):
+  path = tmp_path / 'lock'
+  process, said = start(path)
+  assert said == 'mine'
+  asked = []
+  with locks.held(path, done=lambda: asked.append(1) or True) as owner:
+    # It may not be done yet: that is for whoever has it to say.
+    assert owner.endswith(f'process {process.pid}') and not asked
+  process.communicate('', timeout=20)
+  with locks.held(path, done=lambda: True) as owner:
+    assert owner is None
+    assert locks.owner(path).endswith(f'process {process.pid}')
+  with locks.held(path, done=lambda: False) as owner:
+    assert owner is None
+    assert locks.owner(path).endswith(f'process {os.getpid()}')
+
+
 def test_a_killed_process_leaves_no_lock(tmp_path):
   path = tmp_path / 'lock'
   for _ in range(3):
