@@ -117,7 +117,8 @@ def _pairs(rows: Sequence[summary.Row]) -> list[Block]:
     'Differences of accuracy in points, mean over the seeds that both methods '
     "have, with a 90 % interval (bootstrap over seeds, widened by Student's "
     't). A method is called better only where its interval is on one side of '
-    '0; of many pairs one in ten may be so by chance.'
+    '0; of many pairs one in ten may be so by chance. Seeds are those of '
+    'the chosen rates; what other rates give is under Chosen hyperparameters.'
   )
   said = pairs.findings(found)
   none = Paragraph(['No difference is shown.'])

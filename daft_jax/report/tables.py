@@ -139,9 +139,15 @@ def choice_table(rows: Sequence[summary.Row]) -> blocks.Table:
 
 
 def rates_table(lines: Iterable[results.Line]) -> blocks.Table:
-  """Every pair of rates that was tried, with what it was judged by."""
+  """Every pair of rates that was tried, with what it was judged by.
+
+  And, beside it, what the choice decides without knowing: the mean of OOD sets.
+  """
   lines = list(lines)
   chosen = results.choose(lines)
+  fields = {'ID val': 'id_val'}
+  if any(line['ood'] for line in lines):
+    fields['OOD'] = 'ood_mean'
   body = []
   for method, choices in results.by_rate(lines).items():
     rivals = results.compared(choices)
@@ -149,9 +155,12 @@ def rates_table(lines: Iterable[results.Line]) -> blocks.Table:
       verdict = '' if choice in rivals else NOT_COMPARED
       if chosen.get(method) == choice:
         verdict = 'chosen'
-      id_val = spread(summary.stat(x['id_val'] for x in choice.lines), 100, 1)
+      found = [
+        spread(summary.stat(x[field] for x in choice.lines), 100, 1)
+        for field in fields.values()
+      ]
       seeds = ', '.join(str(line['seed']) for line in choice.lines)
       cells = [method, number(choice.lr), head_rate(choice), seeds]
-      body.append([*cells, id_val, verdict])
-  header = ['method', 'lr', 'head lr or C', 'seeds', 'ID val', '']
+      body.append([*cells, *found, verdict])
+  header = ['method', 'lr', 'head lr or C', 'seeds', *fields, '']
   return blocks.Table(header, body, {}, left=1)

@@ -231,6 +231,28 @@ def test_equal_means_share_a_place(tmp_path):
   assert marks == ['best', 'best', 'second']
 
 
+@pytest.mark.parametrize('shifted', [True, False])
+def test_every_rate_says_what_it_gives_out_of_distribution(tmp_path, shifted):
+  lines = []
+  for lr, quality in ((0.01, 0.9), (0.1, 1), (1.0, 1)):
+    for seed in (0, 1):
+      line = write_trial(tmp_path, 'ft', seed, (lr, None), quality)
+      if lr == 1 and seed:
+        line |= {'id_val': None, 'ood_mean': None}  # as where it diverged
+      if not shifted:
+        line |= {'ood': {}, 'ood_mean': None}
+      lines.append(results.check(line, 'here'))
+  table = tables.rates_table(lines)
+  assert [row[-1] for row in table.body] == ['', 'chosen', 'not compared']
+  assert ('OOD' in table.header) == shifted
+  if shifted:
+    column = [row[table.header.index('OOD')] for row in table.body]
+    for first, found in zip((0, 2), column[:2], strict=True):
+      mean = np.mean([line['ood_mean'] for line in lines[first : first + 2]])
+      assert found.startswith(f'{100 * mean:.1f} ± ')
+    assert column[2] == tables.MISSING
+
+
 def test_rebinning_keeps_counts_and_means():
   values = np.random.default_rng(0).gamma(5, 2, 10_000)
   parts = [
