@@ -162,13 +162,14 @@ def run(
       if len(taken) < len(todo) or wanted != before:
         ran = True
         continue  # Whoever has the others may have ended by now.
+      others = _others(taken, wanted)
       if config['search'] == 'grid':
         if not ran:
-          raise _nothing_left(_others(taken, wanted), workdir)
-        out.line(f'run elsewhere: {_others(taken, wanted)}')
+          raise _nothing_left(others, workdir)
+        out.line(f'run elsewhere: {others}')
         return
       if not waits:
-        out.line(f'waits for what is run elsewhere: {_others(taken, wanted)}')
+        out.line(f'waits for what is run elsewhere: {others}')
       waits = True
       signals.check()
       time.sleep(_POLL)
@@ -178,7 +179,7 @@ def _nothing_left(others: str, workdir: pathlib.Path) -> Exception:
   return processes.mark_told(
     ConfigError(
       f'what is left to run in {workdir} is run elsewhere: {others}. Wait '
-      f'until it is done, or give another --workdir'
+      'until it is done, or give another --workdir'
     )
   )
 
