@@ -6,7 +6,7 @@ A small ResNet that knows printed characters is fine-tuned on 600 handwritten
 digits of UCI (ID) and tested on 5,000 of MNIST (OOD).
 
 Expected, mean of two seeds: ID test and OOD accuracy of lp 98.1 and 79.3, ft
-99.1 and 82.1, lp_ft 98.6 and 82.6, daft 99.1 and 87.1; about three minutes on
+99.1 and 82.1, lp_ft 98.6 and 82.8, daft 99.1 and 87.1; about four minutes on
 two cores. From the probe of seed 0 lp_ft diverges at 0.01, hence two rates. A
 wider search (README.md):
 
